@@ -1,0 +1,736 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE.
+ *
+ * Interpreters and thread states.
+ *
+ * States of an interpreter record (mp_interp.state):
+ *
+ *     NEW ──start──▶ READY          usable until the child ends
+ *        └─────────▶ FAILED         logged once; every call answers 500
+ *
+ * The transition is made by one thread under the record's own mutex, with no
+ * Python lock held; the others wait for it there.
+ *
+ * Thread states: one per (OS thread, interpreter), made when the thread first
+ * enters that interpreter, kept in the thread's mp_thread, and given back by
+ * the destructor of a thread-specific key when the thread ends.  PyGILState_*
+ * is not used: it knows one interpreter only.
+ *
+ * The one way in and out is attach()/detach().  A thread that is attached
+ * already (a pool clean-up that runs inside a call made from Python) is set
+ * aside and put back, so the pair nests.
+ *
+ * End of the child: `closing` stops new entries; then clean-ups and atexit
+ * functions run in every interpreter, sub-interpreters end, Python is
+ * finalised.  Each step is left out, with a log line, where it would not be
+ * safe (threads still inside), and all of it together has a time limit: an
+ * alarm whose handler ends the process.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "shell.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+APLOG_USE_MODULE(python);
+
+#ifndef MP_VERSION
+#error "MP_VERSION must be defined by the build"
+#endif
+#ifndef MP_PYTHON_EXECUTABLE
+#define MP_PYTHON_EXECUTABLE ""
+#endif
+
+/* More than a few interpreters per child is a configuration that got out of
+ * hand (PythonInterpPerDirectory over a large tree): each costs megabytes. */
+#define MP_MAX_INTERPRETERS 256
+
+/* Longest time the whole end of a child may take.  httpd's parent sends
+ * SIGTERM a second time after a few seconds and SIGKILL after about ten. */
+#define MP_EXIT_SECONDS 5
+
+/* How long to wait for threads that are still inside Python when the child
+ * ends.  In an ordinary stop httpd has joined its threads already. */
+#define MP_EXIT_WAIT_MS 500
+
+typedef enum { STATE_NEW = 0, STATE_READY, STATE_FAILED } mp_state;
+
+struct mp_interp {
+    const char *name;
+    int index;                      /* place in mp_thread.states */
+    int state;                      /* mp_state; read with acquire */
+    PyInterpreterState *interp;
+    PyObject *call;                 /* the callable the core registered */
+    pthread_mutex_t making;
+};
+
+typedef struct mp_thread {
+    int inside;                     /* nesting depth of attach() */
+    mp_interp *current;
+    struct mp_thread *next, **prev; /* all threads, under registry */
+    PyThreadState *states[MP_MAX_INTERPRETERS];
+} mp_thread;
+
+static struct {
+    server_rec *server;
+    int started;                    /* Python runs in this process */
+    int closing;                    /* no new entries (atomic) */
+    long active;                    /* threads between attach and detach (atomic) */
+    pthread_key_t key;
+    pthread_mutex_t registry;       /* guards interps[], n, threads */
+    int n;
+    mp_interp *interps[MP_MAX_INTERPRETERS];
+    mp_thread *threads;
+} py = { .registry = PTHREAD_MUTEX_INITIALIZER };
+
+#ifdef MP_DEBUG
+mp_counters mp_count;
+#endif
+
+#if PY_VERSION_HEX >= 0x030d0000
+#define current_tstate() PyThreadState_GetUnchecked()
+#else
+#define current_tstate() _PyThreadState_UncheckedGet()
+#endif
+
+/* ---- per-thread data ---------------------------------------------------- */
+
+static int enter_gate(void)
+{
+    __atomic_add_fetch(&py.active, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&py.closing, __ATOMIC_SEQ_CST)) {
+        __atomic_sub_fetch(&py.active, 1, __ATOMIC_SEQ_CST);
+        return 0;
+    }
+    return 1;
+}
+
+static void leave_gate(void)
+{
+    __atomic_sub_fetch(&py.active, 1, __ATOMIC_SEQ_CST);
+}
+
+static void forget_thread(mp_thread *t)
+{
+    pthread_mutex_lock(&py.registry);
+    *t->prev = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    pthread_mutex_unlock(&py.registry);
+    free(t);
+}
+
+/* Destructor of the key: the OS thread ends. */
+static void thread_ends(void *data)
+{
+    mp_thread *t = data;
+    int i;
+
+    /* Once the child is closing, whoever closes it deletes the states. */
+    if (!enter_gate())
+        return;
+    for (i = 0; i < MP_MAX_INTERPRETERS && i < py.n; i++) {
+        if (t->states[i]) {
+            PyEval_RestoreThread(t->states[i]);
+            PyThreadState_Clear(t->states[i]);
+            PyThreadState_DeleteCurrent();
+            t->states[i] = NULL;
+        }
+    }
+    forget_thread(t);
+    leave_gate();
+}
+
+static mp_thread *this_thread(void)
+{
+    mp_thread *t = pthread_getspecific(py.key);
+
+    if (t)
+        return t;
+    t = calloc(1, sizeof(*t));
+    if (!t || pthread_setspecific(py.key, t) != 0) {
+        free(t);
+        return NULL;
+    }
+    pthread_mutex_lock(&py.registry);
+    t->next = py.threads;
+    t->prev = &py.threads;
+    if (t->next)
+        t->next->prev = &t->next;
+    py.threads = t;
+    pthread_mutex_unlock(&py.registry);
+    return t;
+}
+
+/* ---- the audited pair --------------------------------------------------- */
+
+typedef struct {
+    mp_thread *thread;
+    mp_interp *outer;               /* interpreter the thread was in before */
+    PyThreadState *aside;           /* thread state to put back on leaving */
+    int same;                       /* was attached to this very state */
+} mp_entry;
+
+/* Attach the calling thread to an interpreter that is READY. */
+static int attach(mp_interp *interp, mp_entry *e)
+{
+    mp_thread *t;
+    PyThreadState *now, *ts;
+
+    if (!enter_gate())
+        return 0;
+    t = this_thread();
+    if (!t) {
+        leave_gate();
+        return 0;
+    }
+    e->thread = t;
+    e->outer = t->current;
+    e->aside = NULL;
+    e->same = 0;
+    ts = t->states[interp->index];
+    if (t->inside && t->current) {
+        /* Before 3.12 the "current" state is that of whoever holds the GIL,
+         * so only equality with a state of this thread means anything. */
+        now = current_tstate();
+        if (now && now == t->states[t->current->index]) {
+            if (now == ts)
+                e->same = 1;
+            else
+                e->aside = PyEval_SaveThread();
+        }
+    }
+    if (!e->same) {
+        if (!ts) {
+            ts = PyThreadState_New(interp->interp);
+            if (!ts) {
+                if (e->aside)
+                    PyEval_RestoreThread(e->aside);
+                leave_gate();
+                return 0;
+            }
+            t->states[interp->index] = ts;
+        }
+        PyEval_RestoreThread(ts);
+    }
+    t->inside++;
+    t->current = interp;
+    MP_COUNT(entries, 1);
+    return 1;
+}
+
+static void detach(mp_entry *e)
+{
+    mp_thread *t = e->thread;
+
+    t->inside--;
+    t->current = e->outer;
+    if (!e->same) {
+        PyEval_SaveThread();
+        if (e->aside)
+            PyEval_RestoreThread(e->aside);
+    }
+    MP_COUNT(leaves, 1);
+    leave_gate();
+}
+
+/* ---- making an interpreter ---------------------------------------------- */
+
+/* Log the Python error that is set, with sys.path: the package of this very
+ * installation could not be imported, and the reason is nearly always there. */
+static void log_python_error(const char *doing, const char *name)
+{
+    PyObject *type, *value, *tb, *module = NULL, *lines = NULL, *path, *text;
+    Py_ssize_t i;
+
+    PyErr_Fetch(&type, &value, &tb);
+    PyErr_NormalizeException(&type, &value, &tb);
+    ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server,
+                 "mod_python: %s failed in interpreter '%s'", doing, name);
+    module = PyImport_ImportModule("traceback");
+    if (module && type)
+        lines = PyObject_CallMethod(module, "format_exception", "OOO", type,
+                                    value ? value : Py_None, tb ? tb : Py_None);
+    for (i = 0; lines && i < PyList_GET_SIZE(lines); i++) {
+        PyObject *parts = PyUnicode_Splitlines(PyList_GET_ITEM(lines, i), 0);
+        Py_ssize_t j;
+        for (j = 0; parts && j < PyList_GET_SIZE(parts); j++) {
+            const char *s = PyUnicode_AsUTF8(PyList_GET_ITEM(parts, j));
+            ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server, "mod_python: %s",
+                         s ? s : "?");
+        }
+        Py_XDECREF(parts);
+    }
+    if (!lines && type) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server, "mod_python: %s",
+                     ((PyTypeObject *)type)->tp_name);
+    }
+    path = PySys_GetObject("path");
+    text = path ? PyObject_Repr(path) : NULL;
+    if (text && PyUnicode_AsUTF8(text))
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server,
+                     "mod_python: sys.path is %s", PyUnicode_AsUTF8(text));
+    Py_XDECREF(text);
+    Py_XDECREF(lines);
+    Py_XDECREF(module);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(tb);
+    PyErr_Clear();
+}
+
+/* Import the package in the current interpreter and let it register its
+ * callable.  Called attached. */
+static int boot(mp_interp *interp)
+{
+    PyObject *module, *entry = NULL;
+
+    module = PyImport_ImportModule("mod_python._dispatch.boot");
+    if (module) {
+        entry = PyObject_CallMethod(module, "start", "ss", interp->name, MP_VERSION);
+        Py_DECREF(module);
+    }
+    if (entry) {
+        interp->call = PyObject_GetAttrString(entry, "call");
+        Py_DECREF(entry);
+    }
+    if (!interp->call) {
+        log_python_error("starting the mod_python package", interp->name);
+        return 0;
+    }
+    return 1;
+}
+
+/* Make the sub-interpreter of a record in state NEW.  The caller holds
+ * interp->making and is not attached. */
+static int make_interpreter(mp_interp *interp)
+{
+    mp_interp *main_interp = py.interps[0];
+    mp_thread *t;
+    PyThreadState *main_state, *ts;
+    mp_entry e;
+    int ok;
+
+    if (__atomic_load_n(&main_interp->state, __ATOMIC_ACQUIRE) != STATE_READY)
+        return 0;
+    if (!attach(main_interp, &e))
+        return 0;
+    t = e.thread;
+    main_state = t->states[0];
+    ts = Py_NewInterpreter();       /* leaves the thread attached to ts */
+    if (!ts) {
+        PyThreadState_Swap(main_state);
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server,
+                     "mod_python: Python could not make interpreter '%s'",
+                     interp->name);
+        detach(&e);
+        return 0;
+    }
+    interp->interp = PyThreadState_GetInterpreter(ts);
+    t->states[interp->index] = ts;
+    t->current = interp;
+    ok = boot(interp);
+    t->current = main_interp;
+    PyThreadState_Swap(main_state);
+    detach(&e);
+    return ok;
+}
+
+static int ensure_ready(mp_interp *interp)
+{
+    int state = __atomic_load_n(&interp->state, __ATOMIC_ACQUIRE);
+
+    if (state == STATE_NEW) {
+        PyThreadState *aside = NULL;
+        mp_thread *t = this_thread();
+
+        /* Waiting for the mutex with the GIL held would block the very thread
+         * that makes the interpreter. */
+        if (t && t->inside && t->current) {
+            PyThreadState *now = current_tstate();
+            if (now && now == t->states[t->current->index])
+                aside = PyEval_SaveThread();
+        }
+        pthread_mutex_lock(&interp->making);
+        state = __atomic_load_n(&interp->state, __ATOMIC_ACQUIRE);
+        if (state == STATE_NEW) {
+            state = make_interpreter(interp) ? STATE_READY : STATE_FAILED;
+            __atomic_store_n(&interp->state, state, __ATOMIC_RELEASE);
+            if (state == STATE_READY)
+                ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, py.server,
+                             "mod_python: interpreter '%s' is ready", interp->name);
+        }
+        pthread_mutex_unlock(&interp->making);
+        if (aside)
+            PyEval_RestoreThread(aside);
+    }
+    return state == STATE_READY;
+}
+
+mp_interp *mp_interp_get(const char *name)
+{
+    mp_interp *interp = NULL;
+    int i, full = 0;
+
+    pthread_mutex_lock(&py.registry);
+    for (i = 0; i < py.n; i++) {
+        if (strcmp(py.interps[i]->name, name) == 0) {
+            interp = py.interps[i];
+            break;
+        }
+    }
+    if (!interp && py.n < MP_MAX_INTERPRETERS) {
+        interp = calloc(1, sizeof(*interp));
+        if (interp) {
+            interp->name = strdup(name);
+            interp->index = py.n;
+            pthread_mutex_init(&interp->making, NULL);
+            py.interps[py.n] = interp;
+            __atomic_store_n(&py.n, py.n + 1, __ATOMIC_RELEASE);
+        }
+    }
+    else if (!interp)
+        full = 1;
+    pthread_mutex_unlock(&py.registry);
+    if (full)
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server,
+                     "mod_python: interpreter '%s' refused: this child has %d "
+                     "interpreters already; use PythonInterpreter to share one",
+                     name, MP_MAX_INTERPRETERS);
+    return interp;
+}
+
+mp_interp *mp_interp_of(mp_interp_ref *ref)
+{
+    mp_interp *interp = __atomic_load_n(&ref->interp, __ATOMIC_ACQUIRE);
+
+    if (!interp) {
+        interp = mp_interp_get(ref->name);
+        __atomic_store_n(&ref->interp, interp, __ATOMIC_RELEASE);
+    }
+    return interp;
+}
+
+const char *mp_interp_name(const mp_interp *interp)
+{
+    return interp->name;
+}
+
+mp_interp *mp_interp_current(void)
+{
+    mp_thread *t = pthread_getspecific(py.key);
+    return t ? t->current : NULL;
+}
+
+server_rec *mp_main_server(void)
+{
+    return py.server;
+}
+
+/* ---- calling ------------------------------------------------------------ */
+
+static int call_attached(mp_interp *interp, mp_what what, void *arg)
+{
+    PyObject *args[3], *result;
+    long status = HTTP_INTERNAL_SERVER_ERROR;
+
+    args[0] = NULL;
+    args[1] = PyLong_FromLong(what);
+    args[2] = PyLong_FromVoidPtr(arg);
+    if (args[1] && args[2]) {
+        result = PyObject_Vectorcall(interp->call, args + 1,
+                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        if (result) {
+            status = PyLong_AsLong(result);
+            Py_DECREF(result);
+        }
+    }
+    Py_XDECREF(args[1]);
+    Py_XDECREF(args[2]);
+    if (PyErr_Occurred()) {
+        log_python_error("a call into the core", interp->name);
+        status = HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return (int)status;
+}
+
+int mp_python_call(mp_interp *interp, mp_what what, void *arg)
+{
+    mp_entry e;
+    int status;
+
+    if (!py.started || !interp || !ensure_ready(interp) || !attach(interp, &e))
+        return HTTP_INTERNAL_SERVER_ERROR;
+    status = call_attached(interp, what, arg);
+    detach(&e);
+    return status;
+}
+
+/* ---- start of the child ------------------------------------------------- */
+
+/* The Python binary of the environment this module lies in.  A virtual
+ * environment is found by the pyvenv.cfg above the module's own file, so that
+ * a wheel built elsewhere works; otherwise the build's own Python is used. */
+static const char *find_python(apr_pool_t *p)
+{
+    Dl_info info;
+    struct stat st;
+
+    if (dladdr((void *)mp_python_child_init, &info) && info.dli_fname
+        && info.dli_fname[0] == '/') {
+        char *dir = apr_pstrdup(p, info.dli_fname), *slash;
+        while ((slash = strrchr(dir, '/')) != NULL && slash != dir) {
+            const char *binary;
+            *slash = '\0';
+            if (stat(apr_pstrcat(p, dir, "/pyvenv.cfg", NULL), &st) != 0)
+                continue;
+            binary = apr_pstrcat(p, dir, "/bin/python3", NULL);
+            if (stat(binary, &st) == 0)
+                return binary;
+        }
+    }
+    return MP_PYTHON_EXECUTABLE;
+}
+
+static int start_python(apr_pool_t *pchild)
+{
+    PyPreConfig preconfig;
+    PyConfig config;
+    PyStatus status;
+    mp_server_conf *conf = mp_server_conf_of(py.server);
+    const char *executable = find_python(pchild);
+
+    if (Py_IsInitialized()) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, py.server,
+                     "mod_python: Python already runs in this process, started by "
+                     "another module (mod_wsgi?); load only one of them");
+        return 0;
+    }
+    /* UTF-8 mode: httpd runs in the C locale, where Python would take file
+     * names and standard streams for ASCII. */
+    PyPreConfig_InitIsolatedConfig(&preconfig);
+    preconfig.utf8_mode = 1;
+    status = Py_PreInitialize(&preconfig);
+    if (PyStatus_Exception(status)) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, py.server,
+                     "mod_python: Python could not be prepared: %s",
+                     status.err_msg ? status.err_msg : "no reason given");
+        return 0;
+    }
+    PyConfig_InitIsolatedConfig(&config);
+    config.use_environment = 0;
+    config.user_site_directory = 0;
+    config.install_signal_handlers = 0;
+    config.site_import = 1;
+    config.parse_argv = 0;
+    config.buffered_stdio = 1;
+    if (conf->optimize == 1)
+        config.optimization_level = 1;
+    status = PyConfig_SetBytesString(&config, &config.program_name,
+                                     executable[0] ? executable : "python3");
+    if (!PyStatus_Exception(status) && executable[0])
+        status = PyConfig_SetBytesString(&config, &config.executable, executable);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    if (PyStatus_Exception(status)) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, py.server,
+                     "mod_python: Python did not start in the child process (%s%s%s). "
+                     "It was looked for at '%s'; the user that the children run as "
+                     "must be able to read that installation",
+                     status.func ? status.func : "", status.func ? ": " : "",
+                     status.err_msg ? status.err_msg : "no reason given", executable);
+        return 0;
+    }
+    return 1;
+}
+
+static apr_status_t python_child_exit(void *data);
+
+void mp_python_child_init(apr_pool_t *pchild, server_rec *s)
+{
+    mp_interp *main_interp;
+    mp_thread *t;
+    mp_import *import;
+
+    py.server = s;
+    if (pthread_key_create(&py.key, thread_ends) != 0) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, errno, s,
+                     "mod_python: no thread-specific key left in this process");
+        return;
+    }
+    main_interp = mp_interp_get("main_interpreter");
+    t = this_thread();
+    if (!main_interp || !t || !start_python(pchild))
+        return;
+    main_interp->interp = PyInterpreterState_Get();
+    t->states[0] = PyThreadState_Get();
+    t->current = main_interp;
+    t->inside = 1;
+    main_interp->state = boot(main_interp) ? STATE_READY : STATE_FAILED;
+    t->inside = 0;
+    t->current = NULL;
+    PyEval_SaveThread();
+    py.started = 1;
+    apr_pool_cleanup_register(pchild, s, python_child_exit, apr_pool_cleanup_null);
+    if (main_interp->state != STATE_READY)
+        return;
+    for (import = mp_server_conf_of(s)->imports; import; import = import->next) {
+        mp_interp *interp = mp_interp_get(import->interpreter);
+        if (interp)
+            mp_python_call(interp, MP_CALL_IMPORT, import);
+    }
+}
+
+/* ---- end of the child --------------------------------------------------- */
+
+static void time_is_up(int signal_number)
+{
+    static const char text[] =
+        "mod_python: Python did not end in time; the child ends without it\n";
+
+    (void)signal_number;
+    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) { /* nothing to do */ }
+    _exit(0);
+}
+
+static void start_watchdog(void)
+{
+    struct sigaction act;
+    sigset_t set;
+
+    memset(&act, 0, sizeof(act));
+    act.sa_handler = time_is_up;
+    sigaction(SIGALRM, &act, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    alarm(MP_EXIT_SECONDS);
+}
+
+/* Delete the thread states of other threads, which are all outside Python. */
+static void delete_other_states(mp_interp *interp, PyThreadState *mine)
+{
+    mp_thread *t;
+
+    for (t = py.threads; t; t = t->next) {
+        PyThreadState *ts = t->states[interp->index];
+        if (ts && ts != mine) {
+            PyThreadState_Clear(ts);
+            PyThreadState_Delete(ts);
+            t->states[interp->index] = NULL;
+        }
+    }
+}
+
+static int only_state(mp_interp *interp, PyThreadState *ts)
+{
+    PyThreadState *head = PyInterpreterState_ThreadHead(interp->interp);
+    return head == ts && PyThreadState_Next(head) == NULL;
+}
+
+/* Enter without the gate: the gate is shut, and this is who shut it. */
+static PyThreadState *enter_closing(mp_thread *t, mp_interp *interp)
+{
+    PyThreadState *ts = t->states[interp->index];
+
+    if (!ts)
+        ts = t->states[interp->index] = PyThreadState_New(interp->interp);
+    if (ts) {
+        PyEval_RestoreThread(ts);
+        t->current = interp;
+    }
+    return ts;
+}
+
+static apr_status_t python_child_exit(void *data)
+{
+    mp_thread *t = this_thread();
+    PyThreadState *ts;
+    int i, waited, left_alone = 0;
+
+    (void)data;
+    if (!py.started || !t)
+        return APR_SUCCESS;
+    if (t->inside) {
+        /* The prefork MPM ends a child from within its signal handler: this
+         * thread was interrupted somewhere inside Python. */
+        __atomic_store_n(&py.closing, 1, __ATOMIC_SEQ_CST);
+        return APR_SUCCESS;
+    }
+    start_watchdog();
+
+    /* Clean-ups first, while everything still works. */
+    for (i = 0; i < py.n; i++) {
+        if (py.interps[i]->state == STATE_READY)
+            mp_python_call(py.interps[i], MP_CALL_EXIT, NULL);
+    }
+    __atomic_store_n(&py.closing, 1, __ATOMIC_SEQ_CST);
+    for (waited = 0; __atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0
+                     && waited < MP_EXIT_WAIT_MS; waited += 5) {
+        struct timespec pause = { 0, 5 * 1000 * 1000 };
+        nanosleep(&pause, NULL);
+    }
+    if (__atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0) {
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, py.server,
+                     "mod_python: the child ends while %ld thread(s) still run Python; "
+                     "Python is not finalised", py.active);
+        alarm(0);
+        return APR_SUCCESS;
+    }
+    for (i = py.n - 1; i > 0; i--) {
+        mp_interp *interp = py.interps[i];
+        if (!interp->interp)
+            continue;
+        ts = enter_closing(t, interp);
+        if (!ts) {
+            left_alone = 1;
+            continue;
+        }
+        Py_CLEAR(interp->call);
+        delete_other_states(interp, ts);
+        if (only_state(interp, ts)) {
+            Py_EndInterpreter(ts);          /* leaves no thread attached */
+            t->states[i] = NULL;
+#if PY_VERSION_HEX < 0x030c0000
+            /* 3.11: the GIL is still held, without a thread state. */
+            PyThreadState_Swap(t->states[0]);
+            PyEval_SaveThread();
+#endif
+        }
+        else {
+            left_alone = 1;
+            PyEval_SaveThread();
+        }
+    }
+    ts = enter_closing(t, py.interps[0]);
+    if (ts) {
+        Py_CLEAR(py.interps[0]->call);
+        delete_other_states(py.interps[0], ts);
+        if (left_alone) {
+            ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, py.server,
+                         "mod_python: an interpreter still has threads of its own; "
+                         "Python is not finalised");
+            PyEval_SaveThread();
+        }
+        else if (Py_FinalizeEx() < 0)
+            ap_log_error(APLOG_MARK, APLOG_INFO, 0, py.server,
+                         "mod_python: Python could not write all its buffered output");
+    }
+    alarm(0);
+#ifdef MP_DEBUG
+    ap_log_error(APLOG_MARK, mp_count.entries == mp_count.leaves
+                             && mp_count.wrappers == 0 && mp_count.brigades == 0
+                             ? APLOG_DEBUG : APLOG_ERR, 0, py.server,
+                 "mod_python: leak check: entries %ld, leaves %ld, wrappers %ld, "
+                 "brigades %ld", mp_count.entries, mp_count.leaves,
+                 mp_count.wrappers, mp_count.brigades);
+#endif
+    return APR_SUCCESS;
+}

@@ -1,0 +1,285 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE.
+ *
+ * The shell: what httpd insists on having in C.
+ *
+ *   mod_python.c   the module record and its hook registrations
+ *   directives.c   the directive table, per-directory and per-server
+ *                  configuration, and how they merge
+ *   hooks.c        the hook functions: "is a Python handler configured here?"
+ *   interpreter.c  interpreters, thread states, entering and leaving Python
+ *
+ * The core (src/core, Cython) includes this header too: it reads the
+ * configuration structures below and calls the few functions marked MP_API.
+ * No function here is called with the GIL held unless its comment says so.
+ */
+
+#ifndef MOD_PYTHON_SHELL_H
+#define MOD_PYTHON_SHELL_H
+
+#include <httpd.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <apr_pools.h>
+#include <apr_strings.h>
+#include <apr_tables.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MP_API __attribute__((visibility("default")))
+
+extern MP_API module AP_MODULE_DECLARE_DATA python_module;
+
+/* ------------------------------------------------------------------------
+ * Phases.  The order is httpd's; the first MP_REQUEST_PHASES are request
+ * phases.  mp_phase_names[] (directives.c) holds the directive of each.
+ */
+typedef enum mp_phase {
+    MP_POST_READ_REQUEST = 0,
+    MP_TRANS,
+    MP_HEADER_PARSER,
+    MP_INIT,
+    MP_ACCESS,
+    MP_AUTHEN,
+    MP_AUTHZ,
+    MP_TYPE,
+    MP_FIXUP,
+    MP_CONTENT,
+    MP_LOG,
+    MP_CLEANUP,
+    MP_REQUEST_PHASES,
+    MP_CONNECTION = MP_REQUEST_PHASES,
+    MP_PHASES
+} mp_phase;
+
+extern const char *const mp_phase_names[MP_PHASES];
+
+/* ------------------------------------------------------------------------
+ * Configuration (directives.c)
+ */
+
+/* Where a directive stands.  One per section, shared by all its handlers. */
+typedef enum mp_section_kind {
+    MP_SECTION_SERVER = 0,      /* server config or <VirtualHost> */
+    MP_SECTION_DIRECTORY,       /* <Directory /path>; dir is canonical, with '/' */
+    MP_SECTION_DIRECTORY_MATCH, /* wildcard or regex; dir is worked out per request */
+    MP_SECTION_HTACCESS,
+    MP_SECTION_LOCATION,
+    MP_SECTION_LOCATION_MATCH
+} mp_section_kind;
+
+typedef struct mp_section {
+    mp_section_kind kind;
+    const char *path;           /* as written (location, pattern), or NULL */
+    const char *directory;      /* handler directory with trailing '/', or NULL */
+    ap_regex_t *regex;          /* MATCH kinds given as a regex, else NULL */
+    int wildcard;               /* MATCH kinds given as a shell pattern */
+} mp_section;
+
+typedef struct mp_handler {
+    const char *text;           /* "module" or "module::object" */
+    const mp_section *section;
+    int silent;                 /* from PythonHandlerModule */
+} mp_handler;
+
+/* The handlers of one directive in one section.  id is unique in the process
+ * and never 0 for a list that was read at start and lives as long as the
+ * child; it is 0 for a list of an .htaccess file, which lives only as long as
+ * the request, so that nobody caches by its address. */
+typedef struct mp_hlist {
+    apr_uint32_t id;
+    int n;
+    mp_handler *handlers;       /* n of them */
+} mp_hlist;
+
+/* Lists restricted to an extension ("| .ext"); innermost section first. */
+typedef struct mp_extlist {
+    const char *ext;            /* with its dot */
+    mp_hlist *list;
+    struct mp_extlist *next;
+} mp_extlist;
+
+typedef struct mp_phase_conf {
+    mp_hlist *all;              /* unrestricted list, or NULL */
+    mp_extlist *ext;
+} mp_phase_conf;
+
+/* PythonOption: a chain of tables, innermost first; a value "" in an inner
+ * table removes the key.  Chained, not overlaid, because httpd merges
+ * configurations on every request and most requests never look. */
+typedef struct mp_options {
+    apr_table_t *table;
+    const struct mp_options *outer;
+} mp_options;
+
+/* An interpreter named in the configuration; `interp` is filled in on first
+ * use (atomically), so that the name is looked up once. */
+typedef struct mp_interp mp_interp;
+typedef struct mp_interp_ref {
+    const char *name;
+    mp_interp *interp;
+} mp_interp_ref;
+
+#define MP_UNSET (-1)
+
+typedef struct mp_dir_conf {
+    mp_phase_conf phase[MP_REQUEST_PHASES];
+    const mp_options *options;
+    mp_interp_ref *interpreter;         /* PythonInterpreter, or NULL */
+    const char *python_path;            /* PythonPath expression, or NULL */
+    int debug;                          /* On 1, Off 0, MP_UNSET */
+    int autoreload;
+    int enable_pdb;
+    int interp_per_directory;
+    int interp_per_directive;
+    const mp_section *section;          /* only while the section is read */
+} mp_dir_conf;
+
+typedef struct mp_import {
+    const char *text;                   /* module or module::function */
+    const char *interpreter;
+    const char *file;                   /* where the directive stands */
+    int line;
+    struct mp_import *next;             /* in the order of the configuration */
+} mp_import;
+
+typedef struct mp_server_conf {
+    mp_hlist *connection;               /* PythonConnectionHandler, or NULL */
+    apr_table_t *options;               /* live: get_options() of this server */
+    apr_table_t *config;                /* live: get_config() of this server */
+    mp_interp_ref *interpreter;         /* PythonInterpreter outside sections */
+    mp_interp_ref *default_interpreter; /* by the server's name; set in post_config */
+    const char *python_path;
+    int debug;
+    int autoreload;
+    int enable_pdb;
+    int optimize;                       /* main server only */
+    mp_import *imports;                 /* main server only */
+} mp_server_conf;
+
+extern const command_rec mp_directives[];
+void *mp_create_dir_conf(apr_pool_t *p, char *dir);
+void *mp_merge_dir_conf(apr_pool_t *p, void *base, void *add);
+void *mp_create_server_conf(apr_pool_t *p, server_rec *s);
+void *mp_merge_server_conf(apr_pool_t *p, void *base, void *add);
+
+/* The configuration table of a request: the merged settings as get_config()
+ * shows them ("1"/"0" for flags).  Made in pool p. */
+MP_API apr_table_t *mp_config_table(apr_pool_t *p, const mp_dir_conf *conf);
+/* The merged options of a chain, removed keys left out.  Made in pool p. */
+MP_API apr_table_t *mp_options_table(apr_pool_t *p, const mp_options *options);
+/* The list that applies to a phase, or NULL.  *ext is the extension that chose
+ * it or NULL. filename may be NULL (no extension lists then). */
+MP_API mp_hlist *mp_find_hlist(const mp_phase_conf *pc, const char *filename,
+                               const char **ext);
+/* Handler directory of a section for a file name: the fixed one, or for a
+ * pattern the shortest leading part of filename that matches (in pool p). */
+MP_API const char *mp_handler_directory(apr_pool_t *p, const mp_section *s,
+                                        const char *filename);
+
+static inline mp_dir_conf *mp_dir_conf_of(const request_rec *r)
+{
+    return (mp_dir_conf *)ap_get_module_config(r->per_dir_config, &python_module);
+}
+
+static inline mp_server_conf *mp_server_conf_of(const server_rec *s)
+{
+    return (mp_server_conf *)ap_get_module_config(s->module_config, &python_module);
+}
+
+/* ------------------------------------------------------------------------
+ * Interpreters (interpreter.c)
+ *
+ * Python runs in the children only.  An interpreter is named, made on first
+ * use and lives as long as the child.  The core registers one callable per
+ * interpreter; the shell calls nothing else in Python.
+ */
+
+/* What the callable is called for; the pointer that goes with it. */
+typedef enum mp_what {
+    MP_CALL_REQUEST = 0,        /* mp_call: a request phase */
+    MP_CALL_CONNECTION,         /* mp_call: a connection handler */
+    MP_CALL_IMPORT,             /* mp_import */
+    MP_CALL_DETACH,             /* mp_slot: its record is going away */
+    MP_CALL_EXIT                /* NULL: the child ends */
+} mp_what;
+
+/* One call into Python, on the stack of the hook function. */
+typedef struct mp_call {
+    mp_phase phase;
+    request_rec *r;             /* request phases */
+    conn_rec *c;                /* connection handler */
+    const mp_hlist *list;       /* may be NULL when only dynamic handlers apply */
+    const char *ext;            /* extension that chose the list, or NULL */
+    apr_bucket_brigade *rest;   /* out: queued output the hook still has to send,
+                                 * after Python was left */
+} mp_call;
+
+/* Start Python in this child; run PythonImport.  Never fails the child: what
+ * goes wrong is logged, and requests for Python answer 500. */
+void mp_python_child_init(apr_pool_t *pchild, server_rec *s);
+
+/* The record for a name, made if need be (not started); NULL and a log line
+ * if there are too many. */
+mp_interp *mp_interp_get(const char *name);
+mp_interp *mp_interp_of(mp_interp_ref *ref);
+
+/* Call into an interpreter, starting it if need be.  May be called by any
+ * thread, attached to Python or not.  Returns the int that the callable
+ * returned, or HTTP_INTERNAL_SERVER_ERROR if the interpreter could not be
+ * entered (already logged). */
+int mp_python_call(mp_interp *interp, mp_what what, void *arg);
+
+MP_API const char *mp_interp_name(const mp_interp *interp);
+/* The interpreter that the calling (attached) thread is in. */
+MP_API mp_interp *mp_interp_current(void);
+/* The main server of this configuration. */
+MP_API server_rec *mp_main_server(void);
+
+/* ------------------------------------------------------------------------
+ * Slots: the Python object that stands for a connection or request, one per
+ * interpreter.  A slot owns a reference; when the record's pool goes away
+ * each object is detached in its own interpreter (MP_CALL_DETACH) and released.
+ */
+typedef struct mp_slot {
+    mp_interp *interp;
+    void *object;               /* PyObject *, or NULL */
+    struct mp_slot *next;
+} mp_slot;
+
+MP_API mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp);
+MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
+
+/* ------------------------------------------------------------------------
+ * Hooks (hooks.c)
+ */
+void mp_register_hooks(apr_pool_t *p);
+
+/* Give bytes that were read too far back to the input filters of a
+ * connection, so that whoever reads it next sees them first.  The bytes are
+ * copied.  For use by the thread that serves the connection. */
+MP_API apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len);
+
+/* Logging with this module's index, callable from the core. */
+MP_API void mp_log_server(const server_rec *s, int level, const char *text);
+MP_API void mp_log_conn(const conn_rec *c, int level, const char *text);
+MP_API void mp_log_request(const request_rec *r, int level, const char *text);
+
+#ifdef MP_DEBUG
+/* Counters of the debug build, reported when the child ends. */
+typedef struct mp_counters {
+    volatile long entries, leaves, wrappers, brigades;
+} mp_counters;
+MP_API extern mp_counters mp_count;
+#define MP_COUNT(field, n) __atomic_fetch_add(&mp_count.field, (n), __ATOMIC_RELAXED)
+#else
+#define MP_COUNT(field, n) ((void)0)
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
