@@ -1,0 +1,240 @@
+"""The contestants, and how each is configured.
+
+A contestant is named FAMILY-MPM (``ours-event``, ``mod_echo-prefork``) or just by its family if it is no httpd
+module (``asyncio``). Its opening function raises Unavailable when it cannot be had here; the runner shows the reason.
+
+``ours`` and ``old`` get the same handler files and the same directives. Both run in ``main_interpreter``, the choice of
+``mod_python serve``; everything else is left at its default, automatic reloading included.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from benchmarks.load import HELLO
+from benchmarks.server import HttpdConfig, Server, Sizes, httpd, program
+from benchmarks.tools import APPS, Tools
+
+MPMS = ("event", "worker", "prefork")
+
+OURS = "ours"
+OLD = "old"
+
+#: Opens a contestant's server: tools and sizes in, a running server while the context lasts.
+Opener = Callable[[Tools, Sizes], AbstractContextManager[Server]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A contestant.
+
+    Attributes:
+        name: such as ``ours-event``
+        family: such as ``ours``
+        mpm: the MPM, or None if it is no httpd
+        open: starts its server
+        baseline: the name of the contestant that ratios in the tables refer to
+        path: path of its hello page, HTTP only
+    """
+
+    name: str
+    family: str
+    mpm: str | None
+    open: Opener
+    baseline: str
+    path: str = "/app/hello"
+
+
+# ---------------------------------------------------------------- the two generations of mod_python
+
+
+def _ours(tools: Tools) -> tuple[tuple[tuple[str, Path], ...], dict[str, str]]:
+    return (("python_module", tools.our_module),), {}
+
+
+def _old(tools: Tools) -> tuple[tuple[tuple[str, Path], ...], dict[str, str]]:
+    tree = tools.old_mod_python
+    module = (("python_module", tree / "usr/lib/apache2/modules/mod_python.so"),)
+    return module, {"PYTHONPATH": str(tree / "usr/lib/python3/dist-packages")}
+
+
+_GENERATIONS = {OURS: _ours, OLD: _old}
+
+
+def _python_echo(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            modules=modules,
+            directives="PythonPath \"sys.path + ['@ROOT@']\"\n"
+            "PythonInterpreter main_interpreter\n"
+            "PythonConnectionHandler echo",
+            files={"echo.py": _app("echo.py")},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
+
+    return open_
+
+
+def _python_hello(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            modules=modules,
+            directives='PythonInterpreter main_interpreter\n<Directory "@ROOT@/htdocs/app">\n'
+            "    SetHandler mod_python\n    PythonHandler hello\n</Directory>",
+            files={"htdocs/app/hello.py": _app("hello.py"), **_PAGE},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
+
+    return open_
+
+
+# ---------------------------------------------------------------- httpd's modules
+
+#: The page as a file: what ``static`` serves. The others have it too, so that all look through the same directory.
+_PAGE = {"htdocs/app/hello": HELLO}
+
+
+def _app(name: str) -> str:
+    return (APPS / name).read_text(encoding="utf-8")
+
+
+def _mod_echo(mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        config = HttpdConfig(mpm, (("echo_module", tools.httpd_module("mod_echo")),), "ProtocolEcho On")
+        return httpd(tools, f"mod_echo-{mpm}", config, sizes)
+
+    return open_
+
+
+def _c_handler(mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        config = HttpdConfig(
+            mpm,
+            (("bench_hello_module", tools.c_handler),),
+            '<Directory "@ROOT@/htdocs/app">\n    SetHandler bench-hello\n</Directory>',
+            dict(_PAGE),
+        )
+        return httpd(tools, f"c-{mpm}", config, sizes)
+
+    return open_
+
+
+def _static(mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        directives = '<Directory "@ROOT@/htdocs/app">\n    ForceType text/plain\n</Directory>'
+        return httpd(tools, f"static-{mpm}", HttpdConfig(mpm, (), directives, dict(_PAGE)), sizes)
+
+    return open_
+
+
+def _mod_wsgi(mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        config = HttpdConfig(
+            mpm,
+            (("wsgi_module", tools.mod_wsgi),),
+            # Embedded mode: like the others in httpd's own children; a daemon process would add a second socket hop.
+            'WSGIScriptAlias /app/hello "@ROOT@/hello.wsgi"\nWSGIApplicationGroup %{GLOBAL}',
+            {"hello.wsgi": _app("hello.wsgi"), **_PAGE},
+        )
+        return httpd(tools, f"mod_wsgi-{mpm}", config, sizes)
+
+    return open_
+
+
+def _mod_lua(mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        config = HttpdConfig(
+            mpm,
+            (("lua_module", tools.httpd_module("mod_lua")),),
+            # A Lua state per thread that compiles the script once: its fastest settings.
+            '<Directory "@ROOT@/htdocs/app">\n    SetHandler lua-script\n    LuaScope thread\n</Directory>\n'
+            "LuaCodeCache forever",
+            {"htdocs/app/hello.lua": _app("hello.lua"), **_PAGE},
+        )
+        return httpd(tools, f"mod_lua-{mpm}", config, sizes)
+
+    return open_
+
+
+# ---------------------------------------------------------------- Python servers
+
+
+def _asyncio(loop: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        python = sys.executable if loop == "asyncio" else str(tools.peers_python)
+        return program(tools, loop, [python, str(APPS / "asyncio_echo.py"), "@PORT@", loop])
+
+    return open_
+
+
+def _gevent(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+    return program(tools, "gevent", [str(tools.peers_python), str(APPS / "gevent_echo.py"), "@PORT@"])
+
+
+# ---------------------------------------------------------------- the lists
+
+
+def echo_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants of the echo measurements, neighbours in time being those that are compared."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        baseline = f"mod_echo-{mpm}"
+        peers += [
+            Peer(f"{OURS}-{mpm}", OURS, mpm, _python_echo(OURS, mpm), baseline),
+            Peer(baseline, "mod_echo", mpm, _mod_echo(mpm), baseline),
+            Peer(f"{OLD}-{mpm}", OLD, mpm, _python_echo(OLD, mpm), baseline),
+        ]
+    baseline = f"mod_echo-{mpms[0]}"
+    peers += [
+        Peer("asyncio", "asyncio", None, _asyncio("asyncio"), baseline),
+        Peer("uvloop", "uvloop", None, _asyncio("uvloop"), baseline),
+        Peer("gevent", "gevent", None, _gevent, baseline),
+    ]
+    return peers
+
+
+def hello_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants of the HTTP measurements."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        baseline = f"c-{mpm}"
+        peers += [
+            Peer(f"{OURS}-{mpm}", OURS, mpm, _python_hello(OURS, mpm), baseline),
+            Peer(baseline, "c", mpm, _c_handler(mpm), baseline),
+            Peer(f"{OLD}-{mpm}", OLD, mpm, _python_hello(OLD, mpm), baseline),
+            Peer(f"static-{mpm}", "static", mpm, _static(mpm), baseline),
+            Peer(f"mod_wsgi-{mpm}", "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
+            Peer(f"mod_lua-{mpm}", "mod_lua", mpm, _mod_lua(mpm), baseline, "/app/hello.lua"),
+        ]
+    return peers
+
+
+def select(peers: list[Peer], patterns: list[str] | None) -> list[Peer]:
+    """Picks contestants.
+
+    Args:
+        peers: those there are
+        patterns: names, families or shell patterns (``ours-*``); None picks all
+
+    Returns:
+        The chosen ones in their own order, perhaps none.
+    """
+    if patterns is None:
+        return peers
+    return [peer for peer in peers if any(fits(peer, pattern) for pattern in patterns)]
+
+
+def fits(peer: Peer, pattern: str) -> bool:
+    """Whether a name, family or shell pattern means this contestant."""
+    return pattern == peer.family or fnmatchcase(peer.name, pattern)
