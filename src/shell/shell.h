@@ -3,8 +3,9 @@
  * The shell: what httpd insists on having in C.
  *
  *   mod_python.c   the module record and its hook registrations
- *   directives.c   the directive table, per-directory and per-server
- *                  configuration, and how they merge
+ *   directives.c   the directive table: what is accepted where
+ *   config_merge.c per-directory and per-server configuration: making,
+ *                  merging and reading them
  *   hooks.c        the hook functions: "is a Python handler configured here?"
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *
@@ -98,12 +99,12 @@ typedef struct mp_hlist {
 typedef struct mp_extlist {
     const char *ext;            /* with its dot */
     mp_hlist *list;
-    struct mp_extlist *next;
+    const struct mp_extlist *next;
 } mp_extlist;
 
 typedef struct mp_phase_conf {
     mp_hlist *all;              /* unrestricted list, or NULL */
-    mp_extlist *ext;
+    const mp_extlist *ext;
 } mp_phase_conf;
 
 /* PythonOption: a chain of tables, innermost first; a value "" in an inner
@@ -113,6 +114,14 @@ typedef struct mp_options {
     apr_table_t *table;
     const struct mp_options *outer;
 } mp_options;
+
+/* PythonInputFilter and PythonOutputFilter; innermost section first, so that
+ * the first of a name is the one that applies. */
+typedef struct mp_filter {
+    const char *name;           /* in lower case */
+    mp_handler handler;
+    const struct mp_filter *next;
+} mp_filter;
 
 /* An interpreter named in the configuration; `interp` is filled in on first
  * use (atomically), so that the name is looked up once. */
@@ -127,6 +136,8 @@ typedef struct mp_interp_ref {
 typedef struct mp_dir_conf {
     mp_phase_conf phase[MP_REQUEST_PHASES];
     const mp_options *options;
+    const mp_filter *input_filters;
+    const mp_filter *output_filters;
     mp_interp_ref *interpreter;         /* PythonInterpreter, or NULL */
     const char *python_path;            /* PythonPath expression, or NULL */
     int debug;                          /* On 1, Off 0, MP_UNSET */
@@ -155,7 +166,9 @@ typedef struct mp_server_conf {
     int debug;
     int autoreload;
     int enable_pdb;
-    int optimize;                       /* main server only */
+    int interp_per_directory;
+    int interp_per_directive;
+    int optimize;                       /* On in any server: On in the main one */
     mp_import *imports;                 /* main server only */
 } mp_server_conf;
 
@@ -174,10 +187,17 @@ MP_API apr_table_t *mp_options_table(apr_pool_t *p, const mp_options *options);
  * it or NULL. filename may be NULL (no extension lists then). */
 MP_API mp_hlist *mp_find_hlist(const mp_phase_conf *pc, const char *filename,
                                const char **ext);
+/* The filter of that name, whatever its case, or NULL. */
+MP_API const mp_filter *mp_find_filter(const mp_filter *filters, const char *name);
 /* Handler directory of a section for a file name: the fixed one, or for a
- * pattern the shortest leading part of filename that matches (in pool p). */
+ * pattern the shortest leading part of filename that matches (in pool p).
+ * NULL in the server configuration and in <Location>. */
 MP_API const char *mp_handler_directory(apr_pool_t *p, const mp_section *s,
                                         const char *filename);
+/* Location of a section for a URI path: the one written, or for a pattern the
+ * part of the URI that matched (in pool p).  NULL outside <Location>. */
+MP_API const char *mp_handler_location(apr_pool_t *p, const mp_section *s,
+                                       const char *uri);
 
 static inline mp_dir_conf *mp_dir_conf_of(const request_rec *r)
 {
@@ -277,6 +297,7 @@ MP_API extern mp_counters mp_count;
 #else
 #define MP_COUNT(field, n) ((void)0)
 #endif
+#define MP_COUNT_WRAPPERS(n) MP_COUNT(wrappers, n)
 
 #ifdef __cplusplus
 }

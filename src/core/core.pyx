@@ -1,0 +1,76 @@
+# cython: language_level=3, binding=False, embedsignature=True
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+# cython: auto_pickle=False
+# Licensed under the Apache License, Version 2.0; see LICENSE.
+"""Python objects over httpd's structures.
+
+This is the extension module ``mod_python._core``.  It can be imported only
+inside an httpd child that has loaded mod_python.so.  It holds no policy:
+which handler to call, and what an exception means, is decided in
+``mod_python._dispatch``.
+
+Rules that every file here keeps:
+
+* A wrapper's pointer is NULL once its record's pool is gone; every access
+  checks it (``DetachedError``).
+* The GIL is not held over anything that can block.  While it is released the
+  record cannot go away, because the wrapper counts its users and detaching
+  waits for them.
+* No C global holds an object or a pointer: each interpreter imports its own
+  copy of this module.
+"""
+
+cimport cython
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.unicode cimport (
+    PyUnicode_AsEncodedString,
+    PyUnicode_AsLatin1String,
+    PyUnicode_DecodeLatin1,
+    PyUnicode_DecodeUTF8,
+)
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint32_t, uintptr_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcpy, memmove, memset, strcmp, strlen
+
+from httpd cimport *
+
+
+cdef extern from *:
+    """
+    /* The object may be dropped early only if nobody else can see it. */
+    #define mp_refcnt(o) Py_REFCNT(o)
+    """
+    Py_ssize_t mp_refcnt(object)
+    int strcasecmp(const char *, const char *) nogil
+    void *memmem(const void *, size_t, const void *, size_t) nogil
+
+from mod_python.errors import (
+    SERVER_RETURN,
+    ConnectionClosed,
+    ConnectionTimeout,
+    DetachedError,
+    IncompleteRead,
+    LimitError,
+)
+from mod_python._dispatch.handler import intern as intern_handler
+
+include "text.pyx"
+include "buffer.pyx"
+include "table.pyx"
+include "server.pyx"
+include "connection.pyx"
+include "request.pyx"
+include "entry.pyx"
+include "services.pyx"

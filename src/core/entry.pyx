@@ -1,0 +1,167 @@
+# Licensed under the Apache License, Version 2.0; see LICENSE.
+#
+# Entry: where the shell comes in.  One per interpreter; the shell keeps its
+# bound method `call` and calls nothing else in Python.
+
+cdef class Entry:
+    """The way from httpd's hooks to the dispatcher of one interpreter.
+
+    Args:
+        name: the interpreter's name.
+        dispatcher: the object whose methods are called; see
+            ``mod_python._dispatch.dispatcher``.
+    """
+    cdef readonly str name
+    cdef mp_interp *interp
+    cdef object dispatcher
+    cdef object run_connection_handler, run_request_handlers
+    cdef dict lists             # id of a handler list -> tuple of Handler
+    cdef dict servers           # address -> Server
+    cdef tuple phase_names
+
+    def __init__(self, str name not None, dispatcher):
+        cdef int i
+        self.interp = mp_interp_current()
+        self.name = name
+        self.dispatcher = dispatcher
+        self.run_connection_handler = dispatcher.connection
+        self.run_request_handlers = dispatcher.request
+        self.lists = {}
+        self.servers = {}
+        self.phase_names = tuple([latin1(mp_phase_names[i]) for i in range(<int> MP_PHASES)])
+
+    def call(self, int what, uintptr_t arg):
+        """Called by the shell, with one of mp_what and a pointer."""
+        if what == MP_CALL_REQUEST:
+            return self.on_request(<mp_call *> arg)
+        if what == MP_CALL_CONNECTION:
+            return self.on_connection(<mp_call *> arg)
+        if what == MP_CALL_DETACH:
+            self.on_detach(<mp_slot *> arg)
+        elif what == MP_CALL_IMPORT:
+            self.dispatcher.import_(path_text((<mp_import *> arg).text))
+        elif what == MP_CALL_EXIT:
+            self.dispatcher.at_exit()
+        return 0
+
+    # -- calls
+
+    cdef int on_connection(self, mp_call *call) except? -1000:
+        cdef Connection conn = self.connection(call.c)
+        cdef tuple handlers = self.handlers_of(call.list, call.c.pool, NULL)
+        cdef mp_slot *slot
+        cdef int status = HTTP_INTERNAL_SERVER_ERROR
+        conn.begin()
+        try:
+            status = self.run_connection_handler(conn, handlers[0])
+        finally:
+            conn.finish(status == DECLINED)
+            conn._hlist = None
+        if mp_refcnt(conn) == 2:        # ours and the slot's: nobody kept it
+            slot = mp_conn_slot(call.c, self.interp)
+            conn.detach()
+            slot.object = NULL
+            Py_DECREF(conn)
+        return status
+
+    cdef int on_request(self, mp_call *call) except? -1000:
+        cdef Request req = self.request(call.r)
+        cdef tuple handlers = self.handlers_of(call.list, call.r.pool, call.r.filename)
+        cdef mp_slot *slot
+        cdef int status
+        req.begin(self.phase_names[<int> call.phase], call.ext)
+        try:
+            status = self.run_request_handlers(req, req._phase, handlers)
+        finally:
+            call.rest = req.end()
+            req._hlist = None
+        if mp_refcnt(req) == 2 and req.is_untouched():
+            slot = mp_request_slot(call.r, self.interp)
+            req.detach()
+            slot.object = NULL
+            Py_DECREF(req)
+        return status
+
+    cdef int on_detach(self, mp_slot *slot) except -1:
+        cdef object wrapper = <object> slot.object
+        slot.object = NULL
+        Py_DECREF(wrapper)
+        if isinstance(wrapper, Request):
+            (<Request> wrapper).detach()
+        elif isinstance(wrapper, Connection):
+            (<Connection> wrapper).detach()
+        return 0
+
+    # -- wrappers: the same record always gives the same object
+
+    cdef Connection connection(self, conn_rec *c):
+        cdef mp_slot *slot = mp_conn_slot(c, self.interp)
+        cdef Connection conn
+        if slot.object != NULL:
+            return <Connection> slot.object
+        conn = Connection.__new__(Connection)
+        conn.attach(c, self)
+        Py_INCREF(conn)
+        slot.object = <void *> conn
+        return conn
+
+    cdef Request request(self, request_rec *r):
+        cdef mp_slot *slot
+        cdef Request req
+        if r == NULL:
+            return None
+        slot = mp_request_slot(r, self.interp)
+        if slot.object != NULL:
+            return <Request> slot.object
+        req = Request.__new__(Request)
+        req.attach(r, self)
+        Py_INCREF(req)
+        slot.object = <void *> req
+        return req
+
+    cdef Server server(self, server_rec *s):
+        cdef Server server
+        if s == NULL:
+            return None
+        found = self.servers.get(<uintptr_t> s)
+        if found is not None:
+            return found
+        server = Server.__new__(Server)
+        server.s = s
+        server.entry = self
+        self.servers[<uintptr_t> s] = server
+        return server
+
+    # -- handler lists
+
+    cdef tuple handlers_of(self, const mp_hlist *hlist, apr_pool_t *pool,
+                           const char *filename):
+        """Handler objects of a list; kept by its id where that is lasting."""
+        cdef const mp_section *section
+        cdef bint lasting
+        cdef int i
+        cdef bint is_location
+        if hlist == NULL:
+            return ()
+        if hlist.id:
+            found = self.lists.get(hlist.id)
+            if found is not None:
+                return found
+        lasting = hlist.id != 0
+        result = []
+        for i in range(hlist.n):
+            section = hlist.handlers[i].section
+            if section.kind == MP_SECTION_DIRECTORY_MATCH:
+                lasting = False
+            is_location = section.kind in (MP_SECTION_LOCATION, MP_SECTION_LOCATION_MATCH)
+            result.append(intern_handler(
+                path_text(hlist.handlers[i].text),
+                None if is_location
+                else path_text(mp_handler_directory(pool, section, filename)),
+                path_text(section.path) if is_location else None,
+                is_location,
+                hlist.handlers[i].silent != 0))
+        handlers = tuple(result)
+        if lasting:
+            self.lists[hlist.id] = handlers
+        return handlers

@@ -1,0 +1,395 @@
+# Licensed under the Apache License, Version 2.0; see LICENSE.
+#
+# Every name of httpd, APR and the shell that the core uses.  Structures list
+# only the members we touch; the C compiler knows the rest.
+
+from libc.stdint cimport uint32_t
+
+
+cdef extern from "apr.h" nogil:
+    ctypedef long apr_off_t
+    ctypedef size_t apr_size_t
+    ctypedef unsigned short apr_port_t
+
+
+cdef extern from "apr_errno.h" nogil:
+    ctypedef int apr_status_t
+    enum:
+        APR_SUCCESS
+        APR_EOF
+        APR_EAGAIN
+        APR_TIMEUP
+        APR_ECONNRESET
+        APR_ECONNABORTED
+        APR_EPIPE
+        APR_EGENERAL
+        APR_ENOMEM
+    bint APR_STATUS_IS_EAGAIN(apr_status_t)
+    bint APR_STATUS_IS_EOF(apr_status_t)
+    bint APR_STATUS_IS_TIMEUP(apr_status_t)
+    bint APR_STATUS_IS_ECONNRESET(apr_status_t)
+    bint APR_STATUS_IS_ECONNABORTED(apr_status_t)
+    bint APR_STATUS_IS_EPIPE(apr_status_t)
+    char *apr_strerror(apr_status_t, char *buf, apr_size_t)
+
+
+cdef extern from "apr_pools.h" nogil:
+    ctypedef struct apr_pool_t:
+        pass
+    apr_status_t apr_pool_create_unmanaged_ex(apr_pool_t **, void *, void *)
+    void apr_pool_destroy(apr_pool_t *)
+
+
+cdef extern from "apr_strings.h" nogil:
+    char *apr_pstrdup(apr_pool_t *, const char *)
+    char *apr_pstrmemdup(apr_pool_t *, const char *, apr_size_t)
+
+
+cdef extern from "apr_time.h" nogil:
+    ctypedef long long apr_time_t
+    ctypedef long long apr_interval_time_t
+
+
+cdef extern from "apr_tables.h" nogil:
+    ctypedef struct apr_array_header_t:
+        int nelts
+        char *elts
+    ctypedef struct apr_table_t:
+        pass
+    ctypedef struct apr_table_entry_t:
+        char *key
+        char *val
+    const apr_array_header_t *apr_table_elts(const apr_table_t *)
+    bint apr_is_empty_table(const apr_table_t *)
+    apr_table_t *apr_table_make(apr_pool_t *, int)
+    void apr_table_clear(apr_table_t *)
+    const char *apr_table_get(const apr_table_t *, const char *)
+    void apr_table_set(apr_table_t *, const char *, const char *)
+    void apr_table_unset(apr_table_t *, const char *)
+    void apr_table_add(apr_table_t *, const char *, const char *)
+
+
+cdef extern from "apr_network_io.h" nogil:
+    ctypedef struct apr_socket_t:
+        pass
+    ctypedef struct apr_sockaddr_t:
+        apr_port_t port
+    ctypedef enum apr_shutdown_how_e:
+        APR_SHUTDOWN_READ
+        APR_SHUTDOWN_WRITE
+        APR_SHUTDOWN_READWRITE
+    apr_status_t apr_socket_timeout_get(apr_socket_t *, apr_interval_time_t *)
+    apr_status_t apr_socket_timeout_set(apr_socket_t *, apr_interval_time_t)
+    apr_status_t apr_socket_shutdown(apr_socket_t *, apr_shutdown_how_e)
+
+
+cdef extern from "apr_portable.h" nogil:
+    ctypedef int apr_os_sock_t
+    apr_status_t apr_os_sock_get(apr_os_sock_t *, apr_socket_t *)
+
+
+cdef extern from "apr_buckets.h" nogil:
+    ctypedef enum apr_read_type_e:
+        APR_BLOCK_READ
+        APR_NONBLOCK_READ
+    ctypedef struct apr_bucket_alloc_t:
+        pass
+    ctypedef struct apr_bucket:
+        apr_size_t length
+    ctypedef struct apr_bucket_brigade:
+        apr_pool_t *p
+    bint APR_BRIGADE_EMPTY(apr_bucket_brigade *)
+    apr_bucket *APR_BRIGADE_FIRST(apr_bucket_brigade *)
+    apr_bucket *APR_BRIGADE_SENTINEL(apr_bucket_brigade *)
+    void APR_BRIGADE_INSERT_TAIL(apr_bucket_brigade *, apr_bucket *)
+    bint APR_BUCKET_IS_EOS(apr_bucket *)
+    bint APR_BUCKET_IS_METADATA(apr_bucket *)
+    apr_bucket *APR_BUCKET_NEXT(apr_bucket *)
+    apr_status_t apr_bucket_read(apr_bucket *, const char **, apr_size_t *, apr_read_type_e)
+    void apr_bucket_delete(apr_bucket *)
+    apr_bucket *apr_bucket_transient_create(const char *, apr_size_t, apr_bucket_alloc_t *)
+    apr_bucket *apr_bucket_flush_create(apr_bucket_alloc_t *)
+    apr_bucket_brigade *apr_brigade_create(apr_pool_t *, apr_bucket_alloc_t *)
+    apr_status_t apr_brigade_cleanup(void *)
+    apr_status_t apr_brigade_write(apr_bucket_brigade *, void *flush, void *ctx,
+                                   const char *, apr_size_t)
+
+
+cdef extern from "httpd.h" nogil:
+    enum:
+        OK
+        DECLINED
+        DONE
+        HTTP_BAD_REQUEST
+        HTTP_INTERNAL_SERVER_ERROR
+    ctypedef struct server_addr_rec:
+        pass
+    ctypedef struct process_rec:
+        pass
+    ctypedef struct ap_logconf:
+        int level
+    ctypedef struct server_rec:
+        process_rec *process
+        server_rec *next
+        const char *error_fname
+        ap_logconf log
+        const char *defn_name
+        unsigned int defn_line_number
+        bint is_virtual
+        apr_port_t port
+        const char *server_scheme
+        char *server_admin
+        char *server_hostname
+        apr_array_header_t *names
+        apr_array_header_t *wild_names
+        apr_interval_time_t timeout
+        apr_interval_time_t keep_alive_timeout
+        int keep_alive_max
+        int keep_alive
+        const char *path
+        int pathlen
+        int limit_req_line
+        int limit_req_fieldsize
+        int limit_req_fields
+    ctypedef enum ap_conn_keepalive_e:
+        AP_CONN_UNKNOWN
+        AP_CONN_CLOSE
+        AP_CONN_KEEPALIVE
+    ctypedef struct ap_filter_rec_t:
+        const char *name
+    ctypedef struct ap_filter_t:
+        ap_filter_rec_t *frec
+        void *ctx
+        ap_filter_t *next
+    ctypedef struct conn_rec:
+        apr_pool_t *pool
+        server_rec *base_server
+        apr_sockaddr_t *local_addr
+        char *local_ip
+        apr_sockaddr_t *client_addr
+        char *client_ip
+        char *remote_host
+        char *remote_logname
+        char *local_host
+        long id
+        apr_table_t *notes
+        ap_filter_t *input_filters
+        ap_filter_t *output_filters
+        apr_bucket_alloc_t *bucket_alloc
+        bint aborted
+        ap_conn_keepalive_e keepalive
+        int double_reverse
+        int keepalives
+        conn_rec *master
+    ctypedef struct request_rec:
+        apr_pool_t *pool
+        conn_rec *connection
+        server_rec *server
+        request_rec *next
+        request_rec *prev
+        request_rec *main
+        char *the_request
+        int assbackwards
+        int proxyreq
+        int header_only
+        int proto_num
+        char *protocol
+        const char *hostname
+        apr_time_t request_time
+        const char *status_line
+        int status
+        int method_number
+        const char *method
+        apr_off_t sent_bodyct
+        apr_off_t bytes_sent
+        apr_time_t mtime
+        const char *range
+        apr_off_t clength
+        int chunked
+        apr_table_t *headers_in
+        apr_table_t *headers_out
+        apr_table_t *err_headers_out
+        apr_table_t *subprocess_env
+        apr_table_t *notes
+        const char *content_type
+        const char *handler
+        const char *content_encoding
+        char *user
+        char *ap_auth_type
+        char *unparsed_uri
+        char *uri
+        char *filename
+        char *canonical_filename
+        char *path_info
+        char *args
+        int eos_sent
+        ap_filter_t *output_filters
+        ap_filter_t *input_filters
+        const char *useragent_ip
+
+
+cdef extern from "http_core.h" nogil:
+    ctypedef struct core_ctx_t:
+        apr_bucket_brigade *b
+    ctypedef struct core_net_rec:
+        core_ctx_t *in_ctx
+    apr_socket_t *ap_get_conn_socket(conn_rec *)
+    const char *ap_document_root(request_rec *)
+    int ap_exists_config_define(const char *)
+
+
+cdef extern from "ap_mpm.h" nogil:
+    apr_status_t ap_mpm_query(int, int *)
+
+
+cdef extern from "http_main.h" nogil:
+    pass
+
+
+cdef extern from "http_config.h" nogil:
+    const char *ap_server_root_relative(apr_pool_t *, const char *)
+    ctypedef struct ap_directive_t:
+        const char *directive
+        const char *args
+        ap_directive_t *next
+        ap_directive_t *first_child
+    ap_directive_t *ap_conftree
+    const char *ap_server_root
+
+
+cdef extern from "http_protocol.h" nogil:
+    void ap_set_content_type(request_rec *, const char *)
+    void ap_set_content_length(request_rec *, apr_off_t)
+    int ap_map_http_request_error(apr_status_t, int)
+
+
+cdef extern from "http_ssl.h" nogil:
+    int ap_ssl_conn_is_ssl(conn_rec *)
+    const char *ap_ssl_var_lookup(apr_pool_t *, server_rec *, conn_rec *,
+                                  request_rec *, const char *)
+
+
+cdef extern from "util_filter.h" nogil:
+    ctypedef enum ap_input_mode_t:
+        AP_MODE_READBYTES
+        AP_MODE_GETLINE
+    apr_status_t ap_get_brigade(ap_filter_t *, apr_bucket_brigade *, ap_input_mode_t,
+                                apr_read_type_e, apr_off_t)
+    apr_status_t ap_pass_brigade(ap_filter_t *, apr_bucket_brigade *)
+
+
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    enum:
+        POLLIN
+        POLLOUT
+    int poll(pollfd *, unsigned long, int)
+
+
+cdef extern from "sys/socket.h" nogil:
+    enum:
+        MSG_DONTWAIT
+        SHUT_RD
+    ssize_t recv(int, void *, size_t, int)
+    int shutdown(int, int)
+
+
+cdef extern from "time.h" nogil:
+    ctypedef struct timespec:
+        long tv_sec
+        long tv_nsec
+    enum:
+        CLOCK_MONOTONIC
+    int clock_gettime(int, timespec *)
+    int nanosleep(const timespec *, timespec *)
+
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *, void *)
+    int pthread_mutex_destroy(pthread_mutex_t *)
+    int pthread_mutex_lock(pthread_mutex_t *)
+    int pthread_mutex_trylock(pthread_mutex_t *)
+    int pthread_mutex_unlock(pthread_mutex_t *)
+
+
+cdef extern from "shell.h" nogil:
+    enum mp_phase:
+        MP_REQUEST_PHASES
+        MP_CONNECTION
+        MP_PHASES
+    const char *const mp_phase_names[]
+    enum mp_section_kind:
+        MP_SECTION_SERVER
+        MP_SECTION_DIRECTORY
+        MP_SECTION_DIRECTORY_MATCH
+        MP_SECTION_HTACCESS
+        MP_SECTION_LOCATION
+        MP_SECTION_LOCATION_MATCH
+    ctypedef struct mp_section:
+        mp_section_kind kind
+        const char *path
+        const char *directory
+    ctypedef struct mp_handler:
+        const char *text
+        const mp_section *section
+        int silent
+    ctypedef struct mp_hlist:
+        uint32_t id
+        int n
+        mp_handler *handlers
+    ctypedef struct mp_options:
+        pass
+    ctypedef struct mp_dir_conf:
+        const mp_options *options
+        const char *python_path
+        int debug
+        int autoreload
+        int enable_pdb
+    ctypedef struct mp_server_conf:
+        apr_table_t *options
+        apr_table_t *config
+        const char *python_path
+        int debug
+        int autoreload
+        int enable_pdb
+    ctypedef struct mp_import:
+        const char *text
+        const char *interpreter
+    ctypedef struct mp_interp:
+        pass
+    ctypedef struct mp_slot:
+        mp_interp *interp
+        void *object
+    enum mp_what:
+        MP_CALL_REQUEST
+        MP_CALL_CONNECTION
+        MP_CALL_IMPORT
+        MP_CALL_DETACH
+        MP_CALL_EXIT
+    ctypedef struct mp_call:
+        mp_phase phase
+        request_rec *r
+        conn_rec *c
+        const mp_hlist *list
+        const char *ext
+        apr_bucket_brigade *rest
+    mp_dir_conf *mp_dir_conf_of(const request_rec *)
+    mp_server_conf *mp_server_conf_of(const server_rec *)
+    apr_table_t *mp_config_table(apr_pool_t *, const mp_dir_conf *)
+    apr_table_t *mp_options_table(apr_pool_t *, const mp_options *)
+    const char *mp_handler_directory(apr_pool_t *, const mp_section *, const char *)
+    const char *mp_interp_name(const mp_interp *)
+    mp_interp *mp_interp_current()
+    server_rec *mp_main_server()
+    mp_slot *mp_conn_slot(conn_rec *, mp_interp *)
+    mp_slot *mp_request_slot(request_rec *, mp_interp *)
+    apr_status_t mp_give_back(conn_rec *, const char *, apr_size_t)
+    void mp_log_server(const server_rec *, int, const char *)
+    void mp_log_conn(const conn_rec *, int, const char *)
+    void mp_log_request(const request_rec *, int, const char *)
+    void mp_count_wrappers "MP_COUNT_WRAPPERS"(int)

@@ -1,0 +1,572 @@
+# Licensed under the Apache License, Version 2.0; see LICENSE.
+#
+# Request: a view of a request_rec, and the input and output of a content
+# handler.
+#
+# Output that is written without a flush is queued in a brigade, which the
+# shell passes on after Python was left: a handler that just answers enters
+# and leaves the interpreter once, and its answer leaves in one segment.
+
+cdef class Request:
+    """A request, as given to request handlers.
+
+    Attributes that are not listed can be set freely; handlers of different
+    phases pass data that way.
+    """
+    cdef request_rec *r
+    cdef Entry entry
+    cdef public object _hlist
+    cdef str _phase
+    cdef str _extension
+    cdef dict __dict__
+    cdef int users                  # threads inside I/O without the GIL
+    cdef bint busy                  # ... of which one owns the filters
+    cdef Buffer inp
+    cdef bint ended
+    cdef apr_bucket_brigade *inb
+    cdef apr_bucket_brigade *outb
+    cdef apr_off_t queued
+    cdef bint type_set
+
+    def __init__(self):
+        raise TypeError("cannot create 'mp_request' instances")
+
+    # -- life -----------------------------------------------------------------
+
+    cdef void attach(self, request_rec *r, Entry entry):
+        self.r = r
+        self.entry = entry
+        mp_count_wrappers(1)
+
+    cdef int detach(self) except -1:
+        """The record goes away: forget it, once nobody uses it."""
+        cdef timespec pause
+        if self.r == NULL:
+            return 0
+        pause.tv_sec = 0
+        pause.tv_nsec = 1000000
+        while self.users:
+            with nogil:
+                nanosleep(&pause, NULL)
+        self.r = NULL
+        self.inb = self.outb = NULL
+        buffer_free(&self.inp)
+        mp_count_wrappers(-1)
+        return 0
+
+    def __dealloc__(self):
+        buffer_free(&self.inp)
+
+    cdef request_rec *rec(self) except NULL:
+        if self.r == NULL:
+            raise DetachedError("this request is over and its record is gone")
+        return self.r
+
+    cdef void begin(self, str phase, const char *ext):
+        self._phase = phase
+        self._extension = path_text(ext)
+
+    cdef apr_bucket_brigade *end(self):
+        self._phase = None
+        return self.outb
+
+    cdef bint is_untouched(self):
+        """Whether nothing on this object would be missed."""
+        return not (<object> self).__dict__ and not buffer_len(&self.inp) and not self.ended
+
+    # -- output ---------------------------------------------------------------
+
+    def write(self, data, int flush=1):
+        """Send part of the response body; headers go out with the first part.
+
+        Args:
+            data: bytes-like, or str, which is encoded as UTF-8.  Empty data is
+                ignored.
+            flush: if 0, only queue: sent with the next flush or at the end.
+        Raises:
+            OSError: the client has gone ("Write failed, client closed
+                connection.").
+        """
+        cdef Py_buffer view
+        if isinstance(data, str):
+            data = PyUnicode_AsEncodedString(data, "utf-8", NULL)
+        if PyBytes_CheckExact(data):
+            self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), flush)
+            return
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.put(<const char *> view.buf, view.len, flush)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int put(self, const char *data, size_t n, int flush) except -1:
+        cdef request_rec *r = self.rec()
+        if n == 0:
+            return 0
+        self.claim()
+        try:
+            self.queue(r)
+            self.queued += n
+            if not flush:
+                if apr_brigade_write(self.outb, NULL, NULL, data, n) != APR_SUCCESS:
+                    raise MemoryError("no memory for the response")
+                return 0
+            APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_transient_create(
+                data, n, r.connection.bucket_alloc))
+            self.pass_on(r, "Write failed, client closed connection.")
+        finally:
+            self.busy = False
+        return 0
+
+    def flush(self):
+        """Send what is queued.
+
+        Raises:
+            OSError: the client has gone ("Flush failed, client closed
+                connection.").
+        """
+        cdef request_rec *r = self.rec()
+        self.claim()
+        try:
+            self.queue(r)
+            self.pass_on(r, "Flush failed, client closed connection.")
+        finally:
+            self.busy = False
+
+    cdef int claim(self) except -1:
+        if self.busy:
+            raise RuntimeError("another thread is reading or writing this request")
+        self.busy = True
+        return 0
+
+    cdef void queue(self, request_rec *r):
+        if self.outb == NULL:
+            self.outb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
+
+    cdef int pass_on(self, request_rec *r, str failed) except -1:
+        cdef apr_status_t rv
+        APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_flush_create(
+            r.connection.bucket_alloc))
+        self.users += 1
+        with nogil:
+            rv = ap_pass_brigade(r.output_filters, self.outb)
+            apr_brigade_cleanup(self.outb)
+        self.users -= 1
+        if rv != APR_SUCCESS or r.connection.aborted:
+            raise ConnectionClosed(failed)
+        return 0
+
+    # -- input ----------------------------------------------------------------
+
+    cdef Py_ssize_t fill(self) except -1:
+        """Get more of the body; 0 at its end."""
+        cdef request_rec *r = self.rec()
+        cdef apr_status_t rv = APR_SUCCESS
+        cdef apr_bucket *e
+        cdef const char *data
+        cdef apr_size_t length
+        cdef size_t before = buffer_len(&self.inp)
+        cdef bint end = False
+        cdef int status
+        if self.ended:
+            return 0
+        self.claim()
+        if self.inb == NULL:
+            self.inb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
+        self.users += 1
+        with nogil:
+            while rv == APR_SUCCESS and not end and buffer_len(&self.inp) == before:
+                rv = ap_get_brigade(r.input_filters, self.inb, AP_MODE_READBYTES,
+                                    APR_BLOCK_READ, BUFFER_START)
+                if rv == APR_SUCCESS and APR_BRIGADE_EMPTY(self.inb):
+                    end = True          # a filter that has nothing and does not wait
+                while rv == APR_SUCCESS and not APR_BRIGADE_EMPTY(self.inb):
+                    e = APR_BRIGADE_FIRST(self.inb)
+                    if APR_BUCKET_IS_EOS(e):
+                        end = True
+                        break
+                    if not APR_BUCKET_IS_METADATA(e):
+                        rv = apr_bucket_read(e, &data, &length, APR_BLOCK_READ)
+                        if rv == APR_SUCCESS and length \
+                                and buffer_add(&self.inp, data, length) < 0:
+                            rv = APR_ENOMEM
+                    if rv == APR_SUCCESS:
+                        apr_bucket_delete(e)
+                apr_brigade_cleanup(self.inb)
+        self.users -= 1
+        self.busy = False
+        if end:
+            self.ended = True
+        if rv != APR_SUCCESS:
+            self.ended = True
+            if APR_STATUS_IS_TIMEUP(rv):
+                raise ConnectionTimeout("Client read error (Timeout?)")
+            if APR_STATUS_IS_EOF(rv) or r.connection.aborted \
+                    or APR_STATUS_IS_ECONNRESET(rv) or APR_STATUS_IS_ECONNABORTED(rv):
+                raise ConnectionClosed("Client read error (the client has gone)")
+            status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST)
+            raise SERVER_RETURN(status)
+        return buffer_len(&self.inp) - before
+
+    def read(self, Py_ssize_t length=-1):
+        """Read the request body.
+
+        Args:
+            length: at most that many bytes; negative or left out: all that is
+                left.
+        Returns:
+            bytes; b"" at the end of the body.
+        Raises:
+            OSError: time-out or broken connection.
+            SERVER_RETURN: httpd refuses the body, with the status to answer.
+        """
+        cdef size_t want
+        self.rec()
+        if length == 0:
+            return b""
+        while (length < 0 or buffer_len(&self.inp) < <size_t> length) and self.fill():
+            pass
+        want = buffer_len(&self.inp)
+        if 0 < length < <Py_ssize_t> want:
+            want = length
+        return buffer_take(&self.inp, want) if want else b""
+
+    def readline(self, Py_ssize_t length=-1):
+        """Read one line of the request body, including its b"\\n".
+
+        Args:
+            length: if positive, at most that many bytes.
+        Returns:
+            bytes; b"" at the end of the body.
+        """
+        cdef size_t have, scanned = 0
+        cdef char *found
+        self.rec()
+        if length == 0:
+            return b""
+        while True:
+            have = buffer_len(&self.inp)
+            if have > scanned:
+                found = <char *> memchr(self.inp.data + self.inp.pos + scanned, 10,
+                                        have - scanned)
+                if found != NULL:
+                    have = found + 1 - (self.inp.data + self.inp.pos)
+                    break
+                scanned = have
+            if 0 < length <= <Py_ssize_t> have or self.fill() == 0:
+                have = buffer_len(&self.inp)
+                break
+        if 0 < length < <Py_ssize_t> have:
+            have = length
+        return buffer_take(&self.inp, have) if have else b""
+
+    def readlines(self, Py_ssize_t sizehint=-1):
+        """Read lines of the request body until sizehint bytes are reached."""
+        cdef Py_ssize_t size = 0
+        lines = []
+        while sizehint <= 0 or size < sizehint:
+            line = self.readline()
+            if not line:
+                break
+            lines.append(line)
+            size += len(line)
+        return lines
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    # -- links ----------------------------------------------------------------
+
+    @property
+    def connection(self):
+        """The connection."""
+        return self.entry.connection(self.rec().connection)
+
+    @property
+    def server(self):
+        """The virtual host that handles the request."""
+        return self.entry.server(self.rec().server)
+
+    @property
+    def next(self):
+        """The request this one was internally redirected to, or None."""
+        return self.entry.request(self.rec().next)
+
+    @property
+    def prev(self):
+        """The request this one was internally redirected from, or None."""
+        return self.entry.request(self.rec().prev)
+
+    @property
+    def main(self):
+        """The main request if this is a sub-request, else None."""
+        return self.entry.request(self.rec().main)
+
+    @property
+    def hlist(self):
+        """The list of handlers of the running phase, or None."""
+        return self._hlist
+
+    @property
+    def phase(self):
+        """Directive name of the running phase, or None."""
+        return self._phase
+
+    @property
+    def extension(self):
+        """The extension that chose the handlers, or None."""
+        return self._extension
+
+    @property
+    def interpreter(self):
+        """Name of the interpreter."""
+        return self.entry.name
+
+    @property
+    def settings(self):
+        """(debug, autoreload, python_path, pdb) in force for the request."""
+        cdef mp_dir_conf *conf = mp_dir_conf_of(self.rec())
+        return (conf.debug == 1, conf.autoreload != 0,
+                path_text(conf.python_path), conf.enable_pdb == 1)
+
+    # -- the request line and headers -----------------------------------------
+
+    @property
+    def the_request(self):
+        """First line of the request."""
+        return latin1(self.rec().the_request)
+
+    @property
+    def method(self):
+        """Request method."""
+        return latin1(self.rec().method)
+
+    @property
+    def method_number(self):
+        """Request method, one of M_*."""
+        return self.rec().method_number
+
+    @property
+    def protocol(self):
+        """Such as "HTTP/1.1"."""
+        return latin1(self.rec().protocol)
+
+    @property
+    def proto_num(self):
+        """1000 * major + minor version."""
+        return self.rec().proto_num
+
+    @property
+    def header_only(self):
+        """1 for HEAD."""
+        return self.rec().header_only
+
+    @property
+    def hostname(self):
+        """Host from the URI or the Host header, or None."""
+        return latin1(self.rec().hostname)
+
+    @property
+    def request_time(self):
+        """Start of the request, seconds since the epoch as float."""
+        return seconds_of(self.rec().request_time)
+
+    @property
+    def unparsed_uri(self):
+        """The URI as sent."""
+        return path_text(self.rec().unparsed_uri)
+
+    @property
+    def uri(self):
+        """Path of the URI."""
+        return path_text(self.rec().uri)
+
+    @property
+    def filename(self):
+        """Name of the file, or None before translation."""
+        return path_text(self.rec().filename)
+
+    @property
+    def path_info(self):
+        """What follows the file in the path, or None."""
+        return path_text(self.rec().path_info)
+
+    @property
+    def args(self):
+        """Query string as sent, or None."""
+        return path_text(self.rec().args)
+
+    @property
+    def user(self):
+        """Authenticated user, or None."""
+        return latin1(self.rec().user)
+
+    @property
+    def headers_in(self):
+        """Table of the request's headers."""
+        self.rec()
+        return view_table(self, TABLE_HEADERS_IN)
+
+    @property
+    def headers_out(self):
+        """Table of the response's headers."""
+        self.rec()
+        return view_table(self, TABLE_HEADERS_OUT)
+
+    @property
+    def err_headers_out(self):
+        """Table of response headers that error responses keep."""
+        self.rec()
+        return view_table(self, TABLE_ERR_HEADERS_OUT)
+
+    @property
+    def subprocess_env(self):
+        """Table of CGI variables."""
+        self.rec()
+        return view_table(self, TABLE_SUBPROCESS_ENV)
+
+    @property
+    def notes(self):
+        """Table of notes between modules."""
+        self.rec()
+        return view_table(self, TABLE_NOTES)
+
+    @property
+    def useragent_ip(self):
+        """Address of the user agent, as other modules may have set it."""
+        return latin1(self.rec().useragent_ip)
+
+    # -- the response ---------------------------------------------------------
+
+    @property
+    def status(self):
+        """Status for the status line, initially 200."""
+        return self.rec().status
+
+    @status.setter
+    def status(self, int value):
+        self.rec().status = value
+
+    @property
+    def status_line(self):
+        """Status line, or None until it was set or sent."""
+        return latin1(self.rec().status_line)
+
+    @property
+    def content_type(self):
+        """Content type of the response, or None."""
+        return latin1(self.rec().content_type)
+
+    @content_type.setter
+    def content_type(self, value):
+        cdef request_rec *r = self.rec()
+        cdef bytes text = latin1_bytes(value)
+        ap_set_content_type(r, apr_pstrdup(r.pool, text))
+        self.type_set = True
+
+    @property
+    def _content_type_set(self):
+        """1 once Python code assigned content_type."""
+        return 1 if self.type_set else 0
+
+    @property
+    def handler(self):
+        """Name of the content handler, or None."""
+        return latin1(self.rec().handler)
+
+    @property
+    def clength(self):
+        """Length of the response body, if known."""
+        return self.rec().clength
+
+    def set_content_length(self, length):
+        """Set the Content-Length of the response (ap_set_content_length).
+
+        Args:
+            length: bytes, 0 or more; before the first output.
+        """
+        cdef apr_off_t n = length
+        if n < 0:
+            raise ValueError("a content length cannot be negative")
+        ap_set_content_length(self.rec(), n)
+
+    @property
+    def sent_bodyct(self):
+        """Non-zero once part of the body was sent."""
+        return self.rec().sent_bodyct
+
+    @property
+    def bytes_sent(self):
+        """Bytes of the body sent."""
+        return self.rec().bytes_sent
+
+    @property
+    def _bytes_queued(self):
+        """Bytes given to write() so far."""
+        return self.queued
+
+    @property
+    def chunked(self):
+        """1 if the response uses chunked coding."""
+        return self.rec().chunked
+
+    def send_http_header(self):
+        """Does nothing; kept for old code."""
+
+    # -- configuration and logging --------------------------------------------
+
+    def get_config(self):
+        """Table of the Python settings in force for the request."""
+        cdef request_rec *r = self.rec()
+        return fixed_table(self, mp_config_table(r.pool, mp_dir_conf_of(r)))
+
+    def get_options(self):
+        """Table of the PythonOptions in force for the request."""
+        cdef request_rec *r = self.rec()
+        return fixed_table(self, mp_options_table(r.pool, mp_dir_conf_of(r).options))
+
+    def document_root(self):
+        """DocumentRoot of the server."""
+        return path_text(ap_document_root(self.rec()))
+
+    def is_https(self):
+        """1 if the connection uses TLS, else 0."""
+        return 1 if ap_ssl_conn_is_ssl(self.rec().connection) else 0
+
+    def ssl_var_lookup(self, name):
+        """Value of a mod_ssl variable, or None."""
+        cdef request_rec *r = self.rec()
+        cdef bytes key = latin1_bytes(name)
+        cdef const char *value = ap_ssl_var_lookup(r.pool, r.server, r.connection, r, key)
+        return latin1(value) if value != NULL and value[0] else None
+
+    def log_error(self, message, int level=3):
+        """Write a message to the error log, in this request's context.
+
+        Args:
+            message: what to log; None logs nothing.
+            level: one of APLOG_*; APLOG_ERR if left out.
+        """
+        cdef bytes text
+        cdef const char *line
+        cdef int severity = level & 15
+        cdef request_rec *r = self.rec()
+        if message is None:
+            return
+        text = log_bytes(message)
+        line = text
+        self.users += 1
+        with nogil:
+            mp_log_request(r, severity, line)
+        self.users -= 1
+
+    def __repr__(self):
+        if self.r == NULL:
+            return "<mp_request, gone>"
+        return "<mp_request %s %s>" % (latin1(self.r.method), path_text(self.r.unparsed_uri))

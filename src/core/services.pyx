@@ -1,0 +1,84 @@
+# Licensed under the Apache License, Version 2.0; see LICENSE.
+#
+# Functions of httpd that belong to no object.
+
+def log_error(message, int level=3, Server server=None):
+    """Write one line to the error log.
+
+    Args:
+        message: what to log; None logs nothing.
+        level: one of APLOG_*.
+        server: whose log; the main server's if None.
+    """
+    cdef bytes text
+    cdef const char *line
+    cdef int severity = level & 15
+    cdef server_rec *s = mp_main_server() if server is None else server.s
+    if message is None:
+        return
+    text = log_bytes(message)
+    line = text
+    with nogil:
+        mp_log_server(s, severity, line)
+
+
+def main_server(Entry entry not None):
+    """The main server, as seen by the interpreter of entry."""
+    return entry.server(mp_main_server())
+
+
+def server_root():
+    """Value of ServerRoot."""
+    return path_text(ap_server_root)
+
+
+def exists_config_define(name):
+    """Whether httpd was started with -D name."""
+    cdef bytes text = path_bytes(name)
+    return ap_exists_config_define(text) != 0
+
+
+def mpm_query(code):
+    """Ask the MPM (ap_mpm_query).
+
+    Args:
+        code: one of AP_MPMQ_*.
+    Raises:
+        TypeError: code is no int.
+    """
+    cdef int result = 0
+    if not isinstance(code, int):
+        raise TypeError("mpm_query() takes an int, not %s" % type(code).__name__)
+    if ap_mpm_query(code, &result) != APR_SUCCESS:
+        return 0
+    return result
+
+
+def config_tree():
+    """The configuration as read at start, without .htaccess files.
+
+    Returns:
+        A list of (directive, args) tuples; a section's tuple is followed by
+        the list of what it holds.
+    """
+    return tree_of(ap_conftree)
+
+
+cdef list tree_of(ap_directive_t *d):
+    result = []
+    while d != NULL:
+        result.append((latin1(d.directive), latin1(d.args)))
+        if d.first_child != NULL:
+            result.append(tree_of(d.first_child))
+        d = d.next
+    return result
+
+
+# The names that applications print.
+for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
+                      (Request, "mp_request"), (Server, "mp_server")):
+    try:
+        _class.__name__ = _class.__qualname__ = _name
+    except TypeError:
+        pass
+del _class, _name
