@@ -198,7 +198,7 @@ const char *mp_check_handler(cmd_parms *cmd, const char *text,
 {
     const char *colons = strstr(text, "::");
     apr_size_t n = colons ? (apr_size_t)(colons - text) : strlen(text);
-    const char *slash = memchr(text, '/', n), *dot;
+    const char *slash = memchr(text, '/', n), *name, *dot;
 
     if (strpbrk(text, "\"'"))
         return bad_handler(cmd, text, "quotes are part of the name here; remove them");
@@ -243,8 +243,9 @@ const char *mp_check_handler(cmd_parms *cmd, const char *text,
     /* "name.ext" after the last slash, neither part empty. */
     for (slash = text + n; slash[-1] != '/'; slash--)
         ;
-    dot = ap_strrchr_c(apr_pstrmemdup(cmd->temp_pool, slash, text + n - slash), '.');
-    if (text + n == slash || !dot || !dot[1] || *slash == '.')
+    name = apr_pstrmemdup(cmd->temp_pool, slash, text + n - slash);
+    dot = ap_strrchr_c(name, '.');
+    if (!dot || dot == name || !dot[1])
         return bad_handler(cmd, text, "a path must name a file with its "
                            "extension, such as /srv/app/pages.py");
     return NULL;

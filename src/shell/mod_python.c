@@ -13,5 +13,7 @@ AP_DECLARE_MODULE(python) = {
     mp_merge_server_conf,
     mp_directives,
     mp_register_hooks,
-    AP_MODULE_FLAG_NONE
+    /* Every virtual host gets a configuration of its own, also one without a
+     * directive of ours: its default interpreter is called like itself. */
+    AP_MODULE_FLAG_ALWAYS_MERGE
 };
