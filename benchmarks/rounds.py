@@ -109,9 +109,15 @@ def run_rounds(
             except Unavailable as problem:
                 absent.add(peer.name)
                 results.failures.append(Failure(peer.name, number, None, str(problem)))
-                done.append(f"not running: {str(problem).splitlines()[0]}")
+                done.append(f"not running: {_one_line(problem)}")
             except LoadFailed as problem:
                 results.failures.append(Failure(peer.name, number, n, str(problem)))
-                done.append(f"{n}: FAILED: {str(problem).splitlines()[0]}")
+                done.append(f"{n}: FAILED: {_one_line(problem)}")
             tell(f"{suite} round {number}/{rounds}  {peer.name:<17} {'   '.join(done)}")
     return results
+
+
+def _one_line(problem: Exception) -> str:
+    """The beginning of a message; the whole stands in the report."""
+    text = " ".join(str(problem).split())
+    return text if len(text) <= 160 else text[:159] + "…"
