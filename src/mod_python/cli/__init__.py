@@ -1,0 +1,51 @@
+"""The command ``mod_python``.
+
+Each subcommand has a module of its own; this one gathers them and turns the
+project's failures into one line on standard error.
+
+Exit status: 0 for success (`serve` ended by Ctrl-C or SIGTERM included), 1 for a
+failure, 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from mod_python import mp_version
+from mod_python.cli.facts import module_config, module_location, version
+from mod_python.cli.serve import serve
+from mod_python.httpd.errors import HttpdError
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """A group whose commands may raise `HttpdError`: its message, and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except HttpdError as error:
+            click.echo(f"mod_python: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MOD_PYTHON"},
+)
+@click.version_option(mp_version, "-V", "--version", prog_name="mod_python")
+def main() -> None:
+    """Python 3 inside Apache httpd.
+
+    Every option of a subcommand can be given as an environment variable, too:
+    --listen of serve as MOD_PYTHON_SERVE_LISTEN.
+    """
+
+
+main.add_command(serve)
+main.add_command(module_config)
+main.add_command(module_location)
+main.add_command(version)
