@@ -85,9 +85,16 @@ static int run_request_phase(request_rec *r, mp_phase phase)
     status = mp_python_call(interpreter_of_request(r, conf, call.list),
                             MP_CALL_REQUEST, &call);
     if (call.rest && !APR_BRIGADE_EMPTY(call.rest)) {
-        /* What the handler queued and did not flush; httpd adds the end of
-         * the stream, so a short answer leaves in one segment. */
-        ap_pass_brigade(r->output_filters, call.rest);
+        /* Output that was queued and not flushed.  With an error status httpd
+         * makes the page; otherwise it is sent now, after Python was left.
+         * With the end of the stream in the same brigade httpd knows the
+         * length, and a short answer leaves in one segment. */
+        if (status == OK || status == DONE || status == DECLINED) {
+            if (status != DECLINED && phase == MP_CONTENT)
+                APR_BRIGADE_INSERT_TAIL(call.rest, apr_bucket_eos_create(
+                                        r->connection->bucket_alloc));
+            ap_pass_brigade(r->output_filters, call.rest);
+        }
         apr_brigade_cleanup(call.rest);
     }
     return status;

@@ -55,7 +55,7 @@ typedef enum mp_phase {
     MP_PHASES
 } mp_phase;
 
-extern const char *const mp_phase_names[MP_PHASES];
+extern MP_API const char *const mp_phase_names[MP_PHASES];
 
 /* ------------------------------------------------------------------------
  * Configuration (directives.c)
