@@ -1,0 +1,49 @@
+"""Starts an interpreter: the first Python code that the shell runs in it."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mod_python import _core
+
+
+def start(name: str, shell_version: str) -> _core.Entry:
+    """Set up this interpreter and return what the shell calls from now on.
+
+    Args:
+        name: name of the interpreter.
+        shell_version: the version that was compiled into the httpd module.
+
+    Returns:
+        the core's entry object.
+
+    Raises:
+        ImportError: the core cannot be loaded.
+    """
+    sys.argv = ["mod_python"]
+    if sys.stderr is not None:
+        # It leads to the error log; whole lines, so that processes do not mix theirs.
+        reconfigure = getattr(sys.stderr, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+
+    from mod_python import _core, apache, version
+
+    from .dispatcher import Dispatcher
+
+    apache.interpreter = name
+    dispatcher = Dispatcher(name, one_process=_core.exists_config_define("ONE_PROCESS"))
+    entry = _core.Entry(name, dispatcher)
+    apache.main_server = _core.main_server(entry)
+    dispatcher.importer.autoreload = bool(apache.main_server.settings[1])
+    if shell_version != version.version:
+        where = version.__file__.rpartition("/")[0]
+        apache.log_error(
+            f"mod_python version mismatch: the httpd module is {shell_version}, the Python files "
+            f"in {where} are {version.version}. Install one version, and restart httpd.",
+            apache.APLOG_WARNING,
+            apache.main_server,
+        )
+    return entry

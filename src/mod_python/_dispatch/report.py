@@ -1,0 +1,371 @@
+"""What becomes of an exception that a handler did not catch.
+
+It always goes to the error log, whole: a first line that says which handler of
+which interpreter failed, the facts about the request, and the traceback without
+the frames of the dispatcher.  With PythonDebug On the same is sent to the
+client, if nothing has been sent yet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import allocate_lock
+
+from mod_python._constants import (
+    APLOG_DEBUG,
+    APLOG_ERR,
+    APLOG_INFO,
+    DONE,
+    HTTP_INTERNAL_SERVER_ERROR,
+    HTTP_REQUEST_TIME_OUT,
+)
+from mod_python.errors import ConnectionClosed, ConnectionTimeout
+
+from .lines import log_lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from traceback import StackSummary, TracebackException
+    from typing import Any
+
+    from .handler import Handler
+
+# A report longer than this, in characters, is cut in the middle.  A traceback of
+# the default 1000 frames fits; the text of an exception that holds a whole
+# upload does not, and must not fill the disk of the error log.
+MAX_REPORT = 256 * 1024
+
+# Seconds to wait for another thread to finish its report, so that the lines of
+# two reports do not mix.  If the log is stuck for longer, they may.
+PATIENCE = 1.0
+
+MAIN_INTERPRETER = "main_interpreter"
+
+# What extension modules say that can be used in one interpreter only: CPython's
+# own check, Cython, NumPy, PyO3, pybind11.
+_REFUSALS = (
+    "subinterpreter",
+    "sub-interpreter",
+    "interpreter change detected",
+    "more than once per process",
+    "only be initialized once per",
+    "one interpreter per process",
+    "cpu dispatcher tracer already",
+)
+
+# Phases in which the response is over: nothing can be sent any more.
+_AFTER_RESPONSE = ("PythonLogHandler", "PythonCleanupHandler")
+
+_OWN = os.path.dirname(__file__) + "/"
+_CALLERS = (_OWN + "dispatcher.py", _OWN + "resolve.py", _OWN + "paths.py")
+
+_lock = allocate_lock()
+
+
+# -- the traceback ---------------------------------------------------------------
+
+
+def _is_own(filename: str) -> bool:
+    return filename.startswith((_OWN, "<frozen importlib"))
+
+
+def _strip(stack: StackSummary, exc: BaseException | None) -> None:
+    """Take the dispatcher's and importer's frames out of a traceback.
+
+    Innermost frames stay if they may show a fault of our own.
+    """
+    end = len(stack)
+    while end and _is_own(stack[end - 1].filename):
+        end -= 1
+    tail = stack[end:]
+    if tail and (
+        getattr(exc, "_mp_plain", False) or isinstance(exc, (ImportError, SyntaxError)) or tail[-1].filename in _CALLERS
+    ):
+        tail = []
+    stack[:] = [frame for frame in stack[:end] if not _is_own(frame.filename)] + tail
+
+
+def _strip_all(report: TracebackException, exc: BaseException | None, seen: set[int]) -> None:
+    if id(report) in seen:
+        return
+    seen.add(id(report))
+    _strip(report.stack, exc)
+    if report.__cause__ is not None:
+        _strip_all(report.__cause__, getattr(exc, "__cause__", None), seen)
+    if report.__context__ is not None:
+        _strip_all(report.__context__, getattr(exc, "__context__", None), seen)
+    members = getattr(exc, "exceptions", ())
+    for i, part in enumerate(report.exceptions or ()):
+        _strip_all(part, members[i] if i < len(members) else None, seen)
+
+
+def traceback_text(exc: BaseException) -> str:
+    """Return the traceback of an exception, with all that it is chained to.
+
+    Frames of the dispatcher are left out, and a text over `MAX_REPORT` characters is
+    cut in the middle.
+    """
+    from traceback import TracebackException
+
+    report = TracebackException(type(exc), exc, exc.__traceback__, compact=True)
+    _strip_all(report, exc, set())
+    text = "".join(report.format()).rstrip("\n")
+    if len(text) > MAX_REPORT:
+        half = MAX_REPORT // 2
+        left_out = len(text) - 2 * half
+        text = f"{text[:half]}\n... {left_out} characters left out ...\n{text[-half:]}"
+    return text
+
+
+def hint_for(exc: BaseException, interpreter: str) -> str | None:
+    """Return the remedy if a module failed because of the interpreter it is in.
+
+    Args:
+        exc: the exception; what it is chained to is looked at too.
+        interpreter: name of the interpreter.
+    """
+    if interpreter == MAIN_INTERPRETER:
+        return None
+    current: BaseException | None = exc
+    for _ in range(20):  # chains can be circular
+        if current is None:
+            break
+        if isinstance(current, (ImportError, RuntimeError)):
+            text = str(current).lower()
+            if any(refusal in text for refusal in _REFUSALS):
+                return (
+                    "An extension module works only in the main interpreter of a process, and this "
+                    f"handler runs in '{interpreter}'. Put 'PythonInterpreter {MAIN_INTERPRETER}' "
+                    "where the handler is configured."
+                )
+        current = current.__cause__ or current.__context__
+    return None
+
+
+# -- the log -----------------------------------------------------------------------
+
+
+def emit(log: Callable[[str, int], object], lines: Iterable[str], level: int) -> None:
+    """Write the lines of one report, not mixed with those of other threads.
+
+    Args:
+        log: writes one line with a level; the ``log_error`` of an object.
+        lines: the lines; each may still need splitting.
+        level: ``APLOG_*``.
+    """
+    locked = _lock.acquire(timeout=PATIENCE)
+    try:
+        for text in lines:
+            for line in log_lines(text):
+                log(line, level)
+    finally:
+        if locked:
+            _lock.release()
+
+
+def _title(interpreter: str, phase: str, handler: str) -> str:
+    return (
+        f"mod_python (pid={os.getpid()}, interpreter={interpreter!r}, "
+        f"phase={phase!r}, handler={handler!r}): Application error"
+    )
+
+
+def _value(get: Callable[[], Any]) -> Any:
+    """A value for the report; what cannot be had must not spoil the rest."""
+    try:
+        return get()
+    except Exception:
+        return None
+
+
+def _facts(req: Any, handler: Handler) -> list[str]:
+    """The lines about a request that precede the traceback."""
+    values = (
+        ("ServerName", _value(lambda: req.server.server_hostname)),
+        ("DocumentRoot", _value(lambda: req.document_root())),
+        ("URI", _value(lambda: req.uri)),
+        ("Location", handler.location),
+        ("Directory", handler.directory),
+        ("Filename", _value(lambda: req.filename)),
+        ("PathInfo", _value(lambda: req.path_info)),
+    )
+    return [f"{name}: {value!r}" if value is not None else f"{name}: None" for name, value in values]
+
+
+def _lines(title: str, facts: list[str], exc: BaseException, interpreter: str) -> list[str]:
+    lines = [title, *facts, traceback_text(exc)]
+    hint = hint_for(exc, interpreter)
+    if hint is not None:
+        lines.append(f"Hint: {hint}")
+    return lines
+
+
+def last_resort(exc: BaseException, during: BaseException | None = None) -> None:
+    """Print an exception to stderr, when reporting it has failed.
+
+    Args:
+        exc: the failure of reporting.
+        during: the exception that was to be reported.
+    """
+    try:
+        from traceback import print_exception
+
+        if during is not None:
+            print_exception(during, file=sys.stderr)
+        print_exception(exc, file=sys.stderr)
+        sys.stderr.flush()
+    except BaseException:  # out of memory, stderr closed: nothing is left to try
+        pass
+
+
+# -- requests ------------------------------------------------------------------------
+
+
+def client_gone(exc: BaseException) -> bool:
+    """Whether an exception says that the client has closed the connection."""
+    if isinstance(exc, ConnectionClosed):
+        return True
+    return isinstance(exc, OSError) and str(exc).startswith(("Write failed", "Flush failed"))
+
+
+def request(
+    req: Any,
+    phase: str,
+    handler: Handler,
+    interpreter: str,
+    debug: bool,
+    exc: BaseException,
+) -> int:
+    """Report an exception of a request handler.
+
+    Args:
+        req: the request.
+        phase: directive name of the phase.
+        handler: the handler that failed.
+        interpreter: name of the interpreter.
+        debug: whether PythonDebug is on.
+        exc: the exception.
+
+    Returns:
+        the status of the phase: 500; DONE if a page was sent or the client has
+        gone; 408 if the client took too long.
+    """
+    try:
+        if client_gone(exc):
+            emit(
+                req.log_error,
+                [f"{phase} {handler.text}: the client closed the connection: {exc}"],
+                APLOG_DEBUG,
+            )
+            return DONE
+        if isinstance(exc, ConnectionTimeout):
+            emit(req.log_error, [f"{phase} {handler.text}: {exc}"], APLOG_INFO)
+            return HTTP_REQUEST_TIME_OUT
+        lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
+        emit(req.log_error, lines, APLOG_ERR)
+        if debug and phase not in _AFTER_RESPONSE and not req.bytes_sent and not req.sent_bodyct:
+            return _send_page(req, lines)
+    except BaseException as failure:
+        last_resort(failure, exc)
+    return HTTP_INTERNAL_SERVER_ERROR
+
+
+def _send_page(req: Any, lines: list[str]) -> int:
+    """Send a report to the client as status 500 (PythonDebug)."""
+    body = page(lines)
+    req.status = int(HTTP_INTERNAL_SERVER_ERROR)
+    req.content_type = "text/html; charset=utf-8"
+    for name in ("Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified"):
+        del req.headers_out[name]  # they described the response that failed
+    try:
+        req.write(body)
+    except OSError as exc:
+        emit(req.log_error, [f"the report could not be sent: {exc}"], APLOG_DEBUG)
+    return DONE
+
+
+def escape(text: str) -> str:
+    """Escape text for HTML, attribute values included."""
+    return (
+        text.replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace('"', "&quot;")
+        .replace("'", "&#x27;")
+    )
+
+
+def page(lines: list[str]) -> bytes:
+    """Make the PythonDebug page of a report.
+
+    Args:
+        lines: the lines of the report.
+
+    Returns:
+        a complete HTML document, UTF-8.
+    """
+    text = escape("\n".join(lines))
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en"><head><meta charset="utf-8">'
+        "<title>500 Internal Server Error</title>\n"
+        "<style>body{font-family:sans-serif;margin:2em}"
+        "pre{background:#f4f4f4;border-left:.3em solid #b00;padding:1em;overflow-x:auto}</style>\n"
+        "</head><body>\n"
+        "<h1>Internal Server Error</h1>\n"
+        f"<pre>\n{text}\n</pre>\n"
+        "<p>This page is shown because PythonDebug is On.</p>\n"
+        "</body></html>\n"
+    ).encode("utf-8", "backslashreplace")
+
+
+# -- connections and imports ---------------------------------------------------------
+
+
+def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException) -> int:
+    """Report an exception of a connection handler.
+
+    That the peer has gone is the normal end of a connection: one line at level
+    debug.  A time-out is one line at level info.  Anything else is an error.
+
+    Args:
+        conn: the connection.
+        handler: the handler.
+        interpreter: name of the interpreter.
+        exc: the exception.
+
+    Returns:
+        0 (OK) after a normal end or a time-out, else 500; either ends the
+        connection.
+    """
+    phase = "PythonConnectionHandler"
+    try:
+        if isinstance(exc, ConnectionClosed):
+            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_DEBUG)
+            return 0
+        if isinstance(exc, ConnectionTimeout):
+            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_INFO)
+            return 0
+        title = _title(interpreter, phase, handler.text)
+        emit(conn.log_error, _lines(title, [], exc, interpreter), APLOG_ERR)
+    except BaseException as failure:
+        last_resort(failure, exc)
+    return HTTP_INTERNAL_SERVER_ERROR
+
+
+def python_import(log: Callable[[str, int], object], text: str, interpreter: str, exc: BaseException) -> None:
+    """Report an exception of a PythonImport.
+
+    Args:
+        log: writes one line with a level.
+        text: ``module`` or ``module::function``.
+        interpreter: name of the interpreter.
+        exc: the exception.
+    """
+    try:
+        title = _title(interpreter, "PythonImport", text)
+        emit(log, _lines(title, [], exc, interpreter), APLOG_ERR)
+    except BaseException as failure:
+        last_resort(failure, exc)

@@ -1,0 +1,98 @@
+"""Which request, connection or import the running code belongs to.
+
+Code that is called from a handler (`apache.import_module`, an import statement)
+needs to know the settings in force without being given the request.  Keeping a
+thread-local variable would cost every request; looking for the dispatcher's
+frame among the callers costs only those who ask.
+
+Threads that an application starts have no dispatcher among their callers, and
+so belong to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, ModuleType
+    from typing import Any
+
+    from .handler import Handler
+
+# id of a code object -> name of the local variable that holds the subject.  By
+# id, because hashing a code object hashes all of its constants.
+_entry_points: dict[int, str] = {}
+
+
+def entry_point(local: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Mark a function of the dispatcher as one that `current()` stops at.
+
+    It must have the local variables `handler` and `settings`.
+
+    Args:
+        local: name of its variable that holds the request, connection or server.
+    """
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        _entry_points[id(function.__code__)] = local
+        return function
+
+    return mark
+
+
+class Scope:
+    """A running call of the dispatcher.
+
+    Attributes:
+        subject: the request, connection or, for PythonImport, the main server.
+        handler: the handler that runs.
+        settings: (debug, autoreload, python_path, pdb), all merged.
+    """
+
+    __slots__ = ("handler", "settings", "subject")
+
+    def __init__(self, subject: Any, handler: Handler, settings: tuple[Any, ...]) -> None:
+        self.subject = subject
+        self.handler = handler
+        self.settings = settings
+
+    def root(self) -> str | None:
+        """The handler root: the handler's directory, else the document root."""
+        if self.handler.directory is not None:
+            return self.handler.directory
+        document_root = getattr(self.subject, "document_root", None)
+        return None if document_root is None else document_root()
+
+    def seen(self) -> dict[str, ModuleType]:
+        """The modules that this request has obtained so far, by label.
+
+        An object that takes no attributes (a connection, a server) gets a fresh
+        dict each time.
+        """
+        subject = self.subject
+        try:
+            return subject._mp_seen  # type: ignore[no-any-return]
+        except AttributeError:
+            seen: dict[str, ModuleType] = {}
+        try:
+            subject._mp_seen = seen
+        except AttributeError:
+            pass
+        return seen
+
+
+def current() -> Scope | None:
+    """Return the innermost dispatcher call among the callers, or None."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        local = _entry_points.get(id(frame.f_code))
+        if local is not None:
+            values = frame.f_locals
+            handler = values.get("handler")
+            settings = values.get("settings")
+            if handler is not None and settings is not None:
+                return Scope(values[local], handler, settings)
+        frame = frame.f_back
+    return None

@@ -1,0 +1,265 @@
+"""The interface between httpd and handlers: constants, functions, exceptions.
+
+    from mod_python import apache
+
+    def handler(req):
+        req.content_type = "text/plain"
+        req.write("Hello")
+        return apache.OK
+
+Inside httpd the functions ask the running server.  The module can also be
+imported outside, so that handlers can be tested: there `log_error` writes to
+stderr, `table` is a pure Python class of the same behaviour, and functions that
+need a server raise `RuntimeError`.
+
+Attributes:
+    interpreter: name of the interpreter this copy of the module lives in; ""
+        outside httpd.
+    main_server: the main server; None outside httpd.
+    table: the class of httpd's tables (headers, notes, options).
+    make_table: an older name of `table`.
+"""
+
+from __future__ import annotations
+
+import os  # noqa: F401  (a PythonPath expression may use os and sys)
+import sys
+
+from ._constants import *  # noqa: F403
+from ._constants import APLOG_ERR
+from ._dispatch import cleanup as _cleanup
+from ._dispatch import importer as _importer
+from ._dispatch import scope as _scope
+from ._dispatch.resolve import resolve_object as resolve_object
+from .errors import SERVER_RETURN as SERVER_RETURN
+from .errors import ConnectionClosed as ConnectionClosed
+from .errors import ConnectionTimeout as ConnectionTimeout
+from .errors import DetachedError as DetachedError
+from .errors import IncompleteRead as IncompleteRead
+from .errors import LimitError as LimitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+    from typing import Any
+
+    from . import _core
+    from ._core import Server
+    from ._core import Table as table  # noqa: N813
+    from ._dispatch.modules import Entry
+
+    _inside: bool
+else:
+    try:
+        from . import _core
+        from ._core import Table as table  # noqa: N813
+
+        _inside = True
+    except ImportError:
+        # Outside httpd: the extension needs symbols of the httpd program.
+        from ._table import mp_table as table
+
+        _inside = False
+
+make_table = table
+
+interpreter: str = ""
+main_server: Server = None  # type: ignore[assignment]  # set before any handler runs
+
+
+def _server(what: str) -> None:
+    """Raise a clear RuntimeError when there is no server to ask."""
+    if not _inside:
+        raise RuntimeError(
+            f"apache.{what} works only in a handler that runs inside httpd: "
+            "here mod_python.apache was imported by an ordinary Python program"
+        )
+
+
+def log_error(message: object, level: int = APLOG_ERR, server: Server | None = None) -> None:
+    """Write to the error log.
+
+    Text of several lines makes several log entries, and a very long line is
+    split, because httpd cuts an entry off at 8 KiB.
+
+    Args:
+        message: what to log; None logs nothing, and what is no str is converted.
+        level: one of the ``APLOG_*`` constants.
+        server: the server whose log and LogLevel apply; None for the main server.
+
+    Raises:
+        TypeError: `server` is neither None nor a server.
+    """
+    if message is None:
+        return
+    from ._dispatch.lines import log_lines
+
+    for line in log_lines(str(message)):
+        if _inside:
+            _core.log_error(line, level, server)
+        else:
+            print(line, file=sys.stderr)
+
+
+def exists_config_define(name: str) -> bool:
+    """Whether httpd was started with ``-D name``.
+
+    Raises:
+        RuntimeError: outside httpd.
+    """
+    _server("exists_config_define()")
+    return _core.exists_config_define(name)
+
+
+def server_root() -> str:
+    """Return the value of ``ServerRoot``.
+
+    Raises:
+        RuntimeError: outside httpd.
+    """
+    _server("server_root()")
+    return _core.server_root()
+
+
+def mpm_query(code: int) -> int:
+    """Ask the MPM (httpd's ``ap_mpm_query``).
+
+    Args:
+        code: one of the questions ``AP_MPMQ_*``.
+
+    Returns:
+        a number, or ``AP_MPMQ_NOT_SUPPORTED``, ``AP_MPMQ_STATIC`` or
+        ``AP_MPMQ_DYNAMIC`` for questions about capabilities.
+
+    Raises:
+        TypeError: `code` is not an int.
+        RuntimeError: outside httpd.
+    """
+    if not isinstance(code, int):
+        raise TypeError(f"mpm_query() needs an int (AP_MPMQ_*), not {type(code).__name__}")
+    _server("mpm_query()")
+    return _core.mpm_query(code)
+
+
+def config_tree() -> list[Any]:
+    """Return a copy of the configuration as read at start, without ``.htaccess``.
+
+    Returns:
+        a list of ``(directive, arguments)`` tuples; a section is such a tuple
+        followed by a list of the same form with what the section contains.
+
+    Raises:
+        RuntimeError: outside httpd.
+    """
+    _server("config_tree()")
+    return _core.config_tree()
+
+
+def register_cleanup(
+    callable: Callable[[Any], object],  # noqa: A002  (documented name)
+    data: Any = None,
+) -> None:
+    """Have ``callable(data)`` called when this child process ends.
+
+    It is called in this interpreter; the last one registered first.  Outside
+    httpd it is remembered and never called.
+
+    Args:
+        callable: the function; an exception it raises is logged.
+        data: its argument; must not be, or lead to, a request or connection.
+
+    Raises:
+        ValueError: `callable` is not callable.
+    """
+    _cleanup.register(callable, data)
+
+
+def import_module(
+    module_name: str,
+    autoreload: bool | None = None,
+    log: bool | None = None,
+    path: Iterable[str] | None = None,
+) -> ModuleType:
+    """Import a module by file or name, and load it again when it has changed.
+
+    A module is identified by its file, so that directories may hold modules of
+    the same name.  `module_name` is an absolute path; a path relative to the
+    handler root (``~/…``) or to the calling module (``./…``, ``../…``); or a name
+    that is looked for as ``name.py`` in `path`, in the directory of the calling
+    module, in its ``__mp_path__`` and in the directories of ``PythonOption
+    mod_python.importer.path``.  If no file is found, it is an ordinary import.
+
+    Args:
+        module_name: path or name.
+        autoreload: whether to look for changes (at most once per second); None
+            for the ``PythonAutoReload`` in force.
+        log: whether to log loads; None for the ``PythonDebug`` in force.
+        path: directories to search first; for a path, the initial
+            ``__mp_path__`` of the module.
+
+    Returns:
+        the module; the same object throughout one request.
+
+    Raises:
+        ImportError: there is no such module.
+        Exception: what the module raises while it is executed.
+    """
+    return _importer.default().import_module(module_name, sys._getframe(1).f_globals, autoreload, log, path)
+
+
+def freeze_modules() -> None:
+    """No module is loaded again from now on, in this interpreter and process.
+
+    Usable from the configuration: ``PythonImport mod_python.apache::freeze_modules
+    interpreter``.
+    """
+    _importer.default().frozen = True
+
+
+def module_info(label: str) -> Entry:
+    """Return the importer's record of a module.
+
+    Args:
+        label: the ``__name__`` of a module that the importer has loaded.
+
+    Raises:
+        KeyError: there is no such module.
+    """
+    return _importer.default().labels[label]
+
+
+def get_handler_root() -> str | None:
+    """Return the directory that ``~/`` stands for, or None if there is none.
+
+    It is the directory of the running handler; for a handler without one, the
+    document root.
+    """
+    current = _scope.current()
+    return None if current is None else current.root()
+
+
+def get_current_config() -> table:
+    """Return the configuration table of the running request, else the main server's.
+
+    Raises:
+        RuntimeError: outside httpd.
+    """
+    current = _scope.current()
+    if current is None:
+        _server("get_current_config()")
+        return main_server.get_config()
+    return current.subject.get_config()  # type: ignore[no-any-return]
+
+
+def get_current_options() -> table:
+    """Return the PythonOption table of the running request, else the main server's.
+
+    Raises:
+        RuntimeError: outside httpd.
+    """
+    current = _scope.current()
+    if current is None:
+        _server("get_current_options()")
+        return main_server.get_options()
+    return current.subject.get_options()  # type: ignore[no-any-return]
