@@ -131,6 +131,12 @@ static void append_to_phase(cmd_parms *cmd, mp_phase_conf *pc,
     }
 }
 
+/* httpd refuses "" by itself, but not quoted blanks. */
+static int is_blank(const char *text)
+{
+    return !text[strspn(text, " \t")];
+}
+
 /* ---- the directives that name handlers ----------------------------------- */
 
 /* All twelve request phases; cmd->info is the phase. */
@@ -211,7 +217,7 @@ static const char *import_module(cmd_parms *cmd, void *mconfig, const char *text
     if ((error = ap_check_cmd_context(cmd, NOT_IN_LIMIT)) != NULL
         || (error = mp_check_handler(cmd, text, NULL)) != NULL)
         return error;
-    if (!*interpreter)
+    if (is_blank(interpreter))
         return apr_psprintf(cmd->pool, "%s: the name of the interpreter is empty; "
                             "write main_interpreter or the name under which "
                             "requests run", cmd->cmd->name);
@@ -247,7 +253,7 @@ static const char *filter(cmd_parms *cmd, void *mconfig, const char *text,
         return error;
     if (!name)
         name = text;
-    if (!*name || strpbrk(name, "; \t\""))
+    if (strpbrk(name, "; \t\""))
         return apr_psprintf(cmd->pool, "%s: \"%s\" cannot be the name of a filter; "
                             "write one without blanks, quotes and semicolons",
                             cmd->cmd->name, name);
@@ -320,7 +326,7 @@ static const char *interpreter(cmd_parms *cmd, void *mconfig, const char *name)
 
     if (error)
         return error;
-    if (!*name)
+    if (is_blank(name))
         return apr_psprintf(cmd->pool, "%s: the name is empty; write "
                             "main_interpreter or a name of your own, or remove "
                             "the directive", cmd->cmd->name);
@@ -341,7 +347,7 @@ static const char *python_path(cmd_parms *cmd, void *mconfig, const char *expres
 
     if (error)
         return error;
-    if (!expression[strspn(expression, " \t")])
+    if (is_blank(expression))
         return apr_psprintf(cmd->pool, "%s: the expression is empty; write a "
                             "Python list, such as \"sys.path+['/srv/lib']\", or "
                             "remove the directive", cmd->cmd->name);
@@ -363,7 +369,7 @@ static const char *option(cmd_parms *cmd, void *mconfig, const char *key,
 
     if (error)
         return error;
-    if (!*key)
+    if (is_blank(key))
         return apr_psprintf(cmd->pool, "%s: the key is empty; write a key, and "
                             "after it the value", cmd->cmd->name);
     if (!value)
