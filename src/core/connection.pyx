@@ -18,7 +18,7 @@
 # meanwhile (filters and bucket allocators belong to one thread at a time; the
 # connection's mutex sees to that).
 #
-# Where nothing stands between us and httpd's core input filter, bytes are read
+# Where nothing but byte counting stands between us and httpd's core input filter, bytes are read
 # from the socket straight into the buffer: the core filter would copy them
 # once more and, when it gets less than asked for, ask the kernel a second
 # time.  Any other filter (TLS, PROXY protocol, accounting, dumps) is read
@@ -83,7 +83,7 @@ cdef class Connection:
     cdef bint ended                 # no more input will come
     cdef bint end_told              # ... and the handler was told
     cdef bint was_full              # the last read filled its room
-    cdef ap_filter_t *plain         # the core input filter, when read directly
+    cdef ap_filter_t *plain         # first input filter, when the socket is read directly
     cdef apr_bucket_brigade *inb
     cdef apr_bucket_brigade *outb
     cdef char *out
@@ -212,19 +212,26 @@ cdef class Connection:
         return rv
 
     cdef bint is_plain(self) noexcept nogil:
-        """Whether the socket may be read directly."""
-        cdef ap_filter_t *f = self.c.input_filters
+        """Whether the socket may be read directly.
+
+        httpd's byte counter (mod_logio, built into many httpds) may stand in
+        between: it is told what we read.
+        """
+        cdef ap_filter_t *first = self.c.input_filters
+        cdef ap_filter_t *f = first
         cdef core_net_rec *net
-        if f == NULL or self.fd < 0:
+        if first == NULL or self.fd < 0:
             return False
-        if f == self.plain:
-            return f.next == NULL
+        if first == self.plain:
+            return True
+        if f.next != NULL and strcmp(f.frec.name, b"log_input_output") == 0:
+            f = f.next
         if f.next != NULL or strcmp(f.frec.name, b"core_in") != 0:
             return False
         net = <core_net_rec *> f.ctx
         if net == NULL or net.in_ctx != NULL:
             return False            # the core filter may hold bytes already
-        self.plain = f
+        self.plain = first
         return True
 
     cdef Py_ssize_t receive(self) noexcept nogil:
@@ -245,6 +252,7 @@ cdef class Connection:
                 n = recv(self.fd, self.inp.data + self.inp.end, room, MSG_DONTWAIT)
                 if n > 0:
                     self.inp.end += n
+                    mp_count_input(self.c, n)
                     self.was_full = <size_t> n == room
                     return n
                 if n == 0:

@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=False, embedsignature=True
 # cython: boundscheck=False, wraparound=False, initializedcheck=False
-# cython: auto_pickle=False
+# cython: auto_pickle=False, cdivision=True
 # Licensed under the Apache License, Version 2.0; see LICENSE.
 """Python objects over httpd's structures.
 

@@ -298,7 +298,7 @@ cdef extern from "sys/socket.h" nogil:
 
 
 cdef extern from "time.h" nogil:
-    ctypedef struct timespec:
+    struct timespec:
         long tv_sec
         long tv_nsec
     enum:
@@ -389,6 +389,7 @@ cdef extern from "shell.h" nogil:
     mp_slot *mp_conn_slot(conn_rec *, mp_interp *)
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
     apr_status_t mp_give_back(conn_rec *, const char *, apr_size_t)
+    void mp_count_input(conn_rec *, apr_off_t)
     void mp_log_server(const server_rec *, int, const char *)
     void mp_log_conn(const conn_rec *, int, const char *)
     void mp_log_request(const request_rec *, int, const char *)

@@ -209,6 +209,21 @@ apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len)
     return rv;
 }
 
+/* ---- byte counting ------------------------------------------------------- */
+
+static APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_in) *add_bytes_in;
+
+void mp_count_input(conn_rec *c, apr_off_t bytes)
+{
+    if (add_bytes_in)
+        add_bytes_in(c, bytes);
+}
+
+static void find_optional_functions(void)
+{
+    add_bytes_in = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_in);
+}
+
 /* ---- slots --------------------------------------------------------------- */
 
 static apr_status_t slots_gone(void *data)
@@ -314,6 +329,7 @@ void mp_register_hooks(apr_pool_t *p)
     give_back_filter = ap_register_input_filter(GIVE_BACK, give_back, NULL,
                                                 AP_FTYPE_CONNECTION);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_optional_fn_retrieve(find_optional_functions, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(content_handler, NULL, NULL, APR_HOOK_MIDDLE);

@@ -282,6 +282,9 @@ void mp_register_hooks(apr_pool_t *p);
  * copied.  For use by the thread that serves the connection. */
 MP_API apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len);
 
+/* Tell mod_logio, if there is one, of bytes that were read past its filter. */
+MP_API void mp_count_input(conn_rec *c, apr_off_t bytes);
+
 /* Logging with this module's index, callable from the core. */
 MP_API void mp_log_server(const server_rec *s, int level, const char *text);
 MP_API void mp_log_conn(const conn_rec *c, int level, const char *text);
