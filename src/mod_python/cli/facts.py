@@ -11,7 +11,7 @@ import click
 from mod_python import version as build
 from mod_python.httpd.config import module_so, quote
 from mod_python.httpd.errors import ConfigError
-from mod_python.httpd.find import HttpdNotFound, find_httpd
+from mod_python.httpd.find import HttpdNotFoundError, find_httpd
 
 __all__ = ["module_config", "module_location", "version"]
 
@@ -50,7 +50,7 @@ def version() -> None:
     if not httpd:
         try:
             found = find_httpd()
-        except HttpdNotFound:
+        except HttpdNotFoundError:
             httpd = httpd_version = apr_version = "none found"
         else:
             httpd, httpd_version = str(found.binary), found.version

@@ -26,7 +26,7 @@ from typing import IO
 
 import click
 
-from mod_python.httpd.errors import AddressInUse, ConfigError, StartError
+from mod_python.httpd.errors import AddressInUseError, ConfigError, StartError
 from mod_python.httpd.process import START_TIMEOUT, HttpdProcess, describe_status, session_members
 
 __all__ = ["LOG_FORMAT", "run"]
@@ -47,6 +47,11 @@ _LINE_LIMIT = 64 * 1024
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?P<module>[\w-]*):(?P<level>\w+) ")
+
+# httpd logs its notices at any LogLevel. The banner has said it all: started, stopped, and
+# the command line of a program nobody typed.
+_CHATTER = re.compile(r"\bAH0(0489|0292|0163|0094|0491|0295|0169|0493|0297|0171): ")
+
 _COLOURS = {
     **dict.fromkeys(("emerg", "alert", "crit", "error"), "red"),
     "warn": "yellow",
@@ -66,7 +71,7 @@ def run(process: HttpdProcess, banner: Callable[[], None], watch: Path | None = 
         Exit status for this program: 0 if it was told to stop.
 
     Raises:
-        AddressInUse: Another program took the address.
+        AddressInUseError: Another program took the address.
         ConfigError: The configuration cannot work.
         StartError: httpd did not come up.
     """
@@ -91,7 +96,7 @@ class _Loop:
         self._banner = banner
         self._watch = watch
         self._seen = _stamp(watch)
-        self._log = _Log(process.stderr)
+        self._log = _Log(process.stderr, everything=process.one_process)
         self._ready = False
         self._stopping: float | None = None  # when to kill
         self._deadline = time.monotonic() + START_TIMEOUT
@@ -168,15 +173,13 @@ class _Loop:
         for line in lines:
             taken = re.search(r"could not bind to address (\S+)", line)
             if taken is not None:
-                return AddressInUse(
+                return AddressInUseError(
                     f"{taken[1]}: cannot listen there: "
                     f"{'it is in use by another program' if '(98)' in line or 'in use' in line else line}"
                 )
         # The cause comes first; what follows ("Configuration Failed", "Unable to
         # open logs") are consequences.
-        causes = [
-            line for line in self._log.held if re.search(r":(emerg|alert|crit|error) |^\w", line)
-        ]
+        causes = [line for line in self._log.held if re.search(r":(emerg|alert|crit|error) |^\w", line)]
         status = describe_status(self._process.returncode)
         text = _LINE.sub("", causes[0]) if causes else "no message"
         return StartError(f"httpd ended at start with {status}: {text}")
@@ -185,7 +188,8 @@ class _Loop:
 class _Log:
     """httpd's standard error: split into lines, held back until the start is decided."""
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
+    def __init__(self, pipe: IO[bytes] | None, everything: bool) -> None:
+        self._everything = everything
         self.fd = pipe.fileno() if pipe is not None else None
         if self.fd is not None:
             os.set_blocking(self.fd, False)
@@ -217,6 +221,8 @@ class _Log:
 
     def show_held(self) -> None:
         for line in self.held:
+            if not self._everything and _CHATTER.search(line):
+                continue
             match = _LINE.match(line)
             colour = _COLOURS.get(match["level"]) if match and self._colour else None
             click.secho(line, fg=colour, err=True)

@@ -40,18 +40,14 @@ _LISTEN_LINE = re.compile(r"^\s*Listen\s", re.IGNORECASE | re.MULTILINE)
 _CONNECTION_LINE = re.compile(r"^\s*PythonConnectionHandler\s", re.IGNORECASE | re.MULTILINE)
 
 
-def _addresses(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> tuple[Address, ...]:
+def _addresses(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Address, ...]:
     try:
         return tuple(Address.parse(value) for value in values)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from error
 
 
-def _pairs(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
+def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     pairs = []
     for value in values:
         key, equals, text = value.partition("=")
@@ -262,7 +258,10 @@ def _banner(settings: Settings, work: _Work) -> None:
         reach = address.for_client
         scheme = "https" if settings.tls else "http"
         url = f"{scheme}://{reach}/" if work.kind == "request" else str(reach)
-        lines += [f"Listening on {url}", f"  try: {_trial(reach, work.kind, settings.tls is not None)}"]
+        lines += [
+            f"Listening on {url}",
+            f"  try: {_trial(reach, work.kind, settings.tls is not None)}",
+        ]
     if not settings.listen:
         lines.append(f"Listening where {work.config} says")
     lines.append("Ctrl-C stops, SIGUSR1 restarts gracefully")

@@ -156,9 +156,7 @@ class Settings:
         if self.mpm is None:
             return offered[0]
         if self.mpm not in offered:
-            raise ConfigError(
-                f"{self.httpd.binary} has no MPM {self.mpm!r}; it offers: {', '.join(offered)}"
-            )
+            raise ConfigError(f"{self.httpd.binary} has no MPM {self.mpm!r}; it offers: {', '.join(offered)}")
         return self.mpm
 
     @property
@@ -290,12 +288,8 @@ def _load(settings: Settings) -> list[str]:
     wanted = [name for name in _MODULES if httpd.has_module(name)]
     if settings.tls is not None:
         wanted += _TLS_MODULES
-    for name in wanted:
-        if name not in httpd.builtin:
-            lines.append(_load_line(httpd, name))
-    for name in settings.modules:
-        if name not in httpd.builtin and name not in wanted:
-            lines.append(_load_line(httpd, name))
+    wanted += [name for name in settings.modules if name not in wanted]
+    lines += [_load_line(httpd, name) for name in wanted if name not in httpd.builtin]
     if settings.python:
         so = module_so()
         if not so.is_file():
@@ -348,7 +342,7 @@ def _workers(settings: Settings) -> list[str]:
         ]
     processes = settings.processes or 1
     threads = settings.threads or DEFAULT_THREADS
-    lines = [
+    return [
         # Event keeps ending children in slots of their own while new ones start;
         # without spare slots a graceful restart would wait for the slowest client.
         f"ServerLimit {processes * 4 if mpm == 'event' else processes}",
@@ -360,7 +354,6 @@ def _workers(settings: Settings) -> list[str]:
         f"MaxSpareThreads {processes * threads + threads}",
         "MaxConnectionsPerChild 0",
     ]
-    return lines
 
 
 def _listen(settings: Settings) -> list[str]:

@@ -6,7 +6,7 @@ command line prints it as it is; the test kit adds the error log.
 
 from __future__ import annotations
 
-__all__ = ["AddressInUse", "ConfigError", "HttpdError", "StartError"]
+__all__ = ["AddressInUseError", "ConfigError", "HttpdError", "StartError"]
 
 
 class HttpdError(Exception):
@@ -17,7 +17,7 @@ class ConfigError(HttpdError):
     """The configuration cannot work; the message names the place and the remedy."""
 
 
-class AddressInUse(HttpdError):
+class AddressInUseError(HttpdError):
     """An address to listen on is taken by another program."""
 
 

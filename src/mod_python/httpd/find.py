@@ -29,7 +29,7 @@ from pathlib import Path
 from mod_python import version
 from mod_python.httpd.errors import HttpdError
 
-__all__ = ["MPMS", "Httpd", "HttpdNotFound", "find_httpd", "inspect_httpd"]
+__all__ = ["MPMS", "Httpd", "HttpdNotFoundError", "find_httpd", "inspect_httpd"]
 
 #: The MPMs the project supports, best first.
 MPMS = ("event", "worker", "prefork")
@@ -61,7 +61,7 @@ _MODULE_DIRS = (
 )
 
 
-class HttpdNotFound(HttpdError):
+class HttpdNotFoundError(HttpdError):
     """No usable httpd; the message says where it was looked for and what to install."""
 
 
@@ -135,23 +135,23 @@ def find_httpd(path: str | os.PathLike[str] | None = None) -> Httpd:
         The facts of the httpd.
 
     Raises:
-        HttpdNotFound: None was found, or the one asked for is not a usable httpd 2.4.
+        HttpdNotFoundError: None was found, or the one asked for is not a usable httpd 2.4.
     """
     named = os.fspath(path) if path is not None else os.environ.get("MOD_PYTHON_HTTPD")
     if named:
         located = shutil.which(named)
         if located is None:
-            raise HttpdNotFound(f"{named}: no such program; name an httpd binary")
+            raise HttpdNotFoundError(f"{named}: no such program; name an httpd binary")
         return inspect_httpd(Path(located))
     problems: list[str] = []
     for candidate in _candidates():
         try:
             return inspect_httpd(candidate)
-        except HttpdNotFound as error:
+        except HttpdNotFoundError as error:
             problems.append(str(error))
     if problems:
-        raise HttpdNotFound("; ".join(problems))
-    raise HttpdNotFound(
+        raise HttpdNotFoundError("; ".join(problems))
+    raise HttpdNotFoundError(
         "no httpd found: install one (Debian, Ubuntu: apt install apache2; Fedora: dnf install "
         "httpd; without root: pip install mod-wsgi-httpd) or name one with --httpd PATH"
     )
@@ -167,16 +167,16 @@ def inspect_httpd(binary: Path) -> Httpd:
         The facts.
 
     Raises:
-        HttpdNotFound: It cannot be run, or is not Apache httpd 2.4.
+        HttpdNotFoundError: It cannot be run, or is not Apache httpd 2.4.
     """
     environment = _library_environment(binary)
     version_text = _ask(binary, environment, "-V")
     match = re.search(r"Server version:\s*Apache/([\d.]+)\S*(?:\s*\(([^)]*)\))?", version_text)
     if match is None:
-        raise HttpdNotFound(f"{binary}: not Apache httpd (its -V shows no server version)")
+        raise HttpdNotFoundError(f"{binary}: not Apache httpd (its -V shows no server version)")
     number, platform = match[1], match[2] or ""
     if not number.startswith("2.4."):
-        raise HttpdNotFound(f"{binary}: httpd {number} is not supported; 2.4 is needed")
+        raise HttpdNotFoundError(f"{binary}: httpd {number} is not supported; 2.4 is needed")
     builtin = frozenset(
         line.strip().removesuffix(".c")
         for line in _ask(binary, environment, "-l").splitlines()
@@ -258,10 +258,10 @@ def _ask(binary: Path, environment: Mapping[str, str], option: str) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise HttpdNotFound(f"{binary}: cannot be run: {error}") from error
+        raise HttpdNotFoundError(f"{binary}: cannot be run: {error}") from error
     if not done.stdout.strip():
         reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise HttpdNotFound(f"{binary}: cannot be run: {reason}")
+        raise HttpdNotFoundError(f"{binary}: cannot be run: {reason}")
     return done.stdout
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mod_python.httpd.config import Address, Settings
-from mod_python.httpd.errors import AddressInUse, ConfigError, StartError
+from mod_python.httpd.errors import AddressInUseError, ConfigError, StartError
 
 __all__ = ["HttpdProcess", "check_addresses", "check_config", "session_members"]
 
@@ -111,7 +111,7 @@ class HttpdProcess:
                 stdout=self._stderr if self._stderr is not subprocess.PIPE else subprocess.DEVNULL,
                 stderr=self._stderr,
                 start_new_session=True,
-                preexec_fn=_death_signal() if self._die_with_parent else None,  # noqa: PLW1509
+                preexec_fn=_death_signal() if self._die_with_parent else None,
             )
         except OSError as error:
             raise StartError(f"{settings.httpd.binary}: cannot be run: {error.strerror}") from error
@@ -228,7 +228,7 @@ def check_addresses(addresses: Iterable[Address]) -> None:
     """Bind each address for a moment, as httpd will.
 
     Raises:
-        AddressInUse: Another program listens there.
+        AddressInUseError: Another program listens there.
         ConfigError: The address is not this machine's, or not allowed.
     """
     for address in addresses:
@@ -246,7 +246,7 @@ def check_addresses(addresses: Iterable[Address]) -> None:
                 probe.listen(1)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    raise AddressInUse(
+                    raise AddressInUseError(
                         f"{address} is in use by another program; stop it, or choose another address "
                         "with --listen HOST:PORT"
                     ) from error
@@ -299,9 +299,7 @@ def _children(parent: int) -> list[int]:
     try:
         entries = [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
     except OSError:
-        done = subprocess.run(
-            ["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
         return [int(pid) for pid in done.stdout.split()]
     found = []
     for pid in entries:

@@ -99,9 +99,7 @@ def find_target(text: str, kind: Kind | None = None, directory: Path | None = No
         return Target(found, raw(str(path), "the path") + suffix, path)
     match = re.fullmatch(r"(?P<module>\w+(?:\.\w+)*):(?P<function>\w+(?:\.\w+)*)", text)
     if match is None:
-        raise ConfigError(
-            f"{text}: there is no such file, and it is not package.module:function either"
-        )
+        raise ConfigError(f"{text}: there is no such file, and it is not package.module:function either")
     source, search_path = _find_module(match["module"], directory)
     found, function = _decide(source, match["function"], kind)
     return Target(found, f"{match['module']}::{function}", source, search_path)
@@ -269,9 +267,7 @@ def _find_spec(module: str, search: list[str] | None) -> importlib.machinery.Mod
     return spec
 
 
-def _ask_finders(
-    name: str, path: list[str] | None, top: bool
-) -> importlib.machinery.ModuleSpec | None:
+def _ask_finders(name: str, path: list[str] | None, top: bool) -> importlib.machinery.ModuleSpec | None:
     if path is not None:
         return importlib.machinery.PathFinder.find_spec(name, path)
     if not top:

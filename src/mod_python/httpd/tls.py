@@ -69,6 +69,7 @@ def make_self_signed(directory: Path) -> Certificate:
         *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
         *("-keyout", str(pair.key), "-out", str(pair.certificate), "-subj", "/CN=localhost"),
         *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"),
+        *("-addext", "basicConstraints=critical,CA:FALSE"),  # openssl's default is a CA
     ]
     try:
         subprocess.run(

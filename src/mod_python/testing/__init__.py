@@ -22,13 +22,13 @@ logged an unexpected traceback or left a process behind.
 
 from __future__ import annotations
 
-from mod_python.httpd.errors import AddressInUse, ConfigError, HttpdError, StartError
+from mod_python.httpd.errors import AddressInUseError, ConfigError, HttpdError, StartError
 from mod_python.testing.client import Response
 from mod_python.testing.errorlog import LogRecord
 from mod_python.testing.server import Server
 
 __all__ = [
-    "AddressInUse",
+    "AddressInUseError",
     "ConfigError",
     "HttpdError",
     "LogRecord",

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from mod_python.httpd.config import Address, Settings, write_config
-from mod_python.httpd.errors import AddressInUse, StartError
+from mod_python.httpd.errors import AddressInUseError, StartError
 from mod_python.httpd.find import Httpd, find_httpd
 from mod_python.httpd.process import (
     START_TIMEOUT,
@@ -195,9 +195,7 @@ class Server:
         """
         before = self.error_log.count(_RESUMING)
         self._running().graceful()
-        self.wait_until(
-            lambda: self.error_log.count(_RESUMING) > before, timeout, "the graceful restart"
-        )
+        self.wait_until(lambda: self.error_log.count(_RESUMING) > before, timeout, "the graceful restart")
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to httpd's parent process."""
@@ -395,7 +393,10 @@ class Server:
         return found[0]
 
     def wait_until(
-        self, condition: Callable[[], object], timeout: float = WAIT_TIMEOUT, what: str = "condition"
+        self,
+        condition: Callable[[], object],
+        timeout: float = WAIT_TIMEOUT,
+        what: str = "condition",
     ) -> None:
         """Wait until a condition is true.
 
@@ -432,9 +433,7 @@ class Server:
         found += [f"unexpected traceback:\n{text}" for text in errorlog.tracebacks(records)]
         if self._stuck:
             found.append(f"processes that did not end and were killed: {self._stuck}")
-        return [
-            text for text in found if not any(pattern.search(text) for pattern in self._allowed)
-        ]
+        return [text for text in found if not any(pattern.search(text) for pattern in self._allowed)]
 
     # ---- inside
 
@@ -481,9 +480,7 @@ class Server:
             log.unlink(missing_ok=True)
             check_config(settings)
             with open(settings.root / "logs" / "stderr", "wb") as stderr:
-                self._process = HttpdProcess(
-                    settings, one_process=self._one_process, stderr=stderr
-                )
+                self._process = HttpdProcess(settings, one_process=self._one_process, stderr=stderr)
                 self._process.start()
             try:
                 self._process.wait_ready(START_TIMEOUT)
@@ -492,7 +489,7 @@ class Server:
                     self._process.kill()
                     if attempt < _PORT_TRIES:
                         continue
-                    raise AddressInUse(f"no free ports in {attempt} tries") from error
+                    raise AddressInUseError(f"no free ports in {attempt} tries") from error
                 raise StartError(f"{error}; error log:\n{self._tail()}") from error
             return
 
@@ -566,4 +563,3 @@ def _free_ports(count: int) -> list[int]:
         for sock in sockets:
             sock.bind((_HOST, 0))
         return [sock.getsockname()[1] for sock in sockets]
-
