@@ -63,11 +63,11 @@ def build_wheel(
     wheel_directory: str, config_settings: ConfigSettings = None, metadata_directory: str | None = None
 ) -> str:
     """Build a wheel (PEP 517)."""
-    return build_meta.build_wheel(wheel_directory, _apply(config_settings), metadata_directory)
+    return str(build_meta.build_wheel(wheel_directory, _apply(config_settings), metadata_directory))
 
 
 def build_editable(
     wheel_directory: str, config_settings: ConfigSettings = None, metadata_directory: str | None = None
 ) -> str:
     """Build an editable install (PEP 660)."""
-    return build_meta.build_editable(wheel_directory, _apply(config_settings), metadata_directory)
+    return str(build_meta.build_editable(wheel_directory, _apply(config_settings), metadata_directory))

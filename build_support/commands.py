@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -172,7 +173,7 @@ class BuildExt(setuptools_build_ext):
         """Name the file: httpd's module has a plain name, without an ABI tag."""
         if fullname in (SHELL, SHELL.rpartition(".")[2]):
             return str(Path(*fullname.split("."))) + ".so"
-        return super().get_ext_filename(fullname)
+        return str(super().get_ext_filename(fullname))
 
     def get_outputs(self) -> list[str]:
         """Name what was built, for the list of installed files."""
@@ -195,15 +196,23 @@ class BuildExt(setuptools_build_ext):
 
 
 class Build(setuptools_build):
-    """Keep the trees for different Pythons and debug switches apart."""
+    """Build a wheel's tree: one for each environment, and begun anew each time.
 
-    def finalize_options(self) -> None:
-        """Choose the build tree, unless the caller did."""
-        if self.build_base == "build":
-            tag = f"cp{sys.version_info[0]}{sys.version_info[1]}{'-debug' if debug_build() else ''}"
-            where = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
-            self.build_base = str(Path("build", f"wheel-{tag}-{where}"))
-        super().finalize_options()
+    setuptools copies into the tree and never removes, so that a module that was
+    deleted or renamed would live on in the wheels built after that.
+    """
+
+    def initialize_options(self) -> None:
+        """Choose the tree, unless the command line does."""
+        super().initialize_options()
+        where = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
+        python_tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+        self.build_base = str(Path("build", f"wheel-{python_tag}-{where}"))
+
+    def run(self) -> None:
+        """Build it."""
+        shutil.rmtree(str(self.build_lib), ignore_errors=True)
+        super().run()
 
 
 def _write_if_changed(path: Path, text: str) -> None:

@@ -25,9 +25,9 @@ PLATFORMS: Mapping[str, str] = {
 
 _NO_ROOT_HTTPD = (
     "without root",
-    "APXS=pypi pip install 'mod_python[httpd]'   (in a checkout: '.[httpd]')\n"
-    "which compiles an httpd of its own; that takes some minutes, and needs gcc,\n"
-    "make, perl and the headers of expat and OpenSSL",
+    """APXS=pypi pip install 'mod_python[httpd]'   (in a checkout: '.[httpd]')
+which compiles an httpd of its own; that takes some minutes, and needs gcc,
+make and the headers of expat, OpenSSL and zlib""",
 )
 _APXS_SETTING = (
     "httpd elsewhere",
@@ -52,6 +52,12 @@ REMEDIES: Mapping[str, tuple[Remedy, ...]] = {
         ("macos", "brew install httpd"),
         _NO_ROOT_HTTPD,
         _APXS_SETTING,
+    ),
+    "pypi-httpd": (
+        ("debian", "apt-get install gcc make libc6-dev libexpat1-dev libssl-dev zlib1g-dev"),
+        ("fedora", "dnf install gcc make expat-devel openssl-devel zlib-devel"),
+        ("alpine", "apk add build-base linux-headers expat-dev openssl-dev zlib-dev"),
+        ("macos", "brew install expat openssl"),
     ),
     "python-headers": (
         ("debian", "apt-get install python3-dev"),

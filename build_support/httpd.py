@@ -112,9 +112,7 @@ def find_apxs(
         if apxs.is_file():
             return apxs
     if given:
-        raise BuildError(
-            f"APXS is {PYPI!r}, but the package {PYPI_PACKAGE} is not in this environment.", "httpd"
-        )
+        raise BuildError(f"APXS is {PYPI!r}, but the package {PYPI_PACKAGE} is not in this environment.", "httpd")
     return None
 
 

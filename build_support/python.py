@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +42,7 @@ class Libpython:
     rpath: str | None
 
 
-def find_libpython(
-    base_prefix: str = sys.base_prefix, config_var: ConfigVar = sysconfig.get_config_var
-) -> Libpython:
+def find_libpython(base_prefix: str = sys.base_prefix, config_var: ConfigVar = sysconfig.get_config_var) -> Libpython:
     """Find the shared library of the Python that runs the build.
 
     The library below the prefix is preferred to the directory that was
@@ -84,7 +82,7 @@ def find_libpython(
     raise BuildError(f"Python {sys.version.split()[0]} at {base_prefix} cannot be embedded.\n{problem}", "libpython")
 
 
-def executable(current: str = sys.executable, version: tuple[int, ...] = sys.version_info) -> str:
+def executable(current: str = sys.executable, version: tuple[int, ...] = tuple(sys.version_info[:2])) -> str:
     """Name this Python's program in the same way, however it was called.
 
     An environment has it as python, python3 and python3.11; each name would
@@ -92,7 +90,7 @@ def executable(current: str = sys.executable, version: tuple[int, ...] = sys.ver
 
     Args:
         current: what `sys.executable` says.
-        version: what `sys.version_info` says.
+        version: its version; two numbers are enough.
 
     Returns:
         The path with the most exact name, if there is one beside it.
@@ -119,9 +117,7 @@ def check_headers(include: str | None = None) -> str:
     return directory
 
 
-def find_compiler(
-    environ: Mapping[str, str] = os.environ, configured: object = None
-) -> list[str]:
+def find_compiler(environ: Mapping[str, str] = os.environ, configured: object = None) -> list[str]:
     """Find a C compiler that works.
 
     Args:
@@ -142,21 +138,21 @@ def find_compiler(
     for command in candidates:
         words = shlex.split(command)
         if words and shutil.which(words[0], path=environ.get("PATH")):
-            _try_compiler(words)
+            _try_compiler(words, environ)
             return words
     tried = ", ".join(c for c in candidates if c)
     raise BuildError(f"No C compiler was found (tried: {tried}).", "compiler")
 
 
-def _try_compiler(words: Iterable[str]) -> None:
+def _try_compiler(words: list[str], environ: Mapping[str, str]) -> None:
     """Compile a program that needs the C library's headers: often they are what is missing."""
-    words = list(words)
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory, "try.c")
         source.write_text("#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n", encoding="ascii")
         try:
             result = subprocess.run(
                 [*words, "-o", str(source.with_suffix("")), str(source)],
+                env=dict(environ),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",

@@ -1,0 +1,74 @@
+"""From a checkout on a bare machine to an environment that is built and ready.
+
+    python3 -m tools.bootstrap
+
+installs what the machine lacks (on Debian, as root or with sudo), chooses a
+Python, makes `.venv` and builds mod_python in it.  Done again, it only rebuilds
+what changed.  The variable PYTHON names the Python to use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import environments, pythons, system
+
+
+def choose_python(given: str | None) -> pythons.Python:
+    """Choose the Python for .venv; install Debian's if there is none that will do.
+
+    Args:
+        given: the one that the user asked for, or None.
+
+    Returns:
+        A Python that can be used.
+
+    Raises:
+        SystemExit: there is none; the message says why each was passed over.
+    """
+    for_others = system.is_root()
+    if not given:
+        kept = environments.existing()
+        if kept is not None:
+            return kept
+    python, passed = pythons.choose(given, for_others=for_others)
+    if python is None and not given and system.install(list(system.PYTHON_PACKAGES)):
+        python, passed = pythons.choose(None, for_others=for_others)
+    if python is None:
+        oldest = ".".join(map(str, pythons.OLDEST))
+        what = f"PYTHON={given} cannot be used" if given else f"no Python {oldest} or later can be used here"
+        reasons = "".join(f"\n    {other.name}: {other.problem}" for other in passed)
+        system.fail(
+            f"{what}.{reasons}\n"
+            "Python needs its headers, its shared library and the module venv:\n"
+            f"    Debian, Ubuntu   apt-get install {' '.join(system.PYTHON_PACKAGES)}\n"
+            "    Fedora, RHEL     dnf install python3 python3-devel\n"
+            "    Alpine           apk add python3 python3-dev\n"
+            "    pyenv            PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install VERSION\n"
+            "or name another one: make PYTHON=/path/to/python3"
+        )
+    for other in passed:
+        system.say(f"passing over {other.name}: {other.problem}")
+    return python
+
+
+def main() -> None:
+    """Set up the machine and .venv."""
+    if sys.version_info < (3, 9):  # noqa: UP036  (whatever python3 is on the machine)
+        system.fail(f"this needs Python 3.9 or later to start with, and {sys.executable} is older.")
+    if system.is_root():
+        # Root's umask may be 077, and httpd's children read what is made here.
+        os.umask(0o022)
+    system.check_checkout()
+    lacking = system.missing()
+    if lacking and not system.install(lacking):
+        system.say(f"not installed, for want of root or of apt: {' '.join(lacking)}")
+    environment = environments.development(choose_python(os.environ.get("PYTHON") or None))
+    facts = "from mod_python import version as v; print(v.HTTPD_VERSION, v.HTTPD)"
+    number, binary = environment.ask("-c", facts).split(" ", 1)
+    system.say(f"ready: {environment.base.name}, httpd {number} ({binary})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Run the tests on every combination that counts, and say at the end which passed.
+
+    .venv/bin/python -m tools.run_tests [pytest arguments]
+
+1. the checkout, on the machine's httpd, with each of its MPMs;
+2. a wheel for each later Python, on the same httpd, with its first MPM;
+3. a wheel for the httpd of PyPI, with the MPM event.
+
+All of them run even if one fails, so that one run shows everything.
+
+Environment variables:
+    MOD_PYTHON_TEST_PYTHONS   the later Pythons, separated by colons; by default
+                              the newest one that is found on the PATH or in ~/.pyenv
+    MOD_PYTHON_TEST_PYPI      0 leaves out the third part
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import environments, pythons, system
+from .environments import Environment
+from .pythons import ROOT
+
+_FACTS = """
+import json
+from mod_python.httpd.find import find_httpd
+found = find_httpd()
+print(json.dumps([found.version, str(found.binary), found.origin, found.mpms()]))
+"""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One run of the tests."""
+
+    environment: Environment
+    httpd: str
+    version: str
+    mpm: str
+
+    def __str__(self) -> str:
+        return f"httpd {self.version} ({self.httpd}), {self.mpm}, {self.environment.base.name}"
+
+
+def combinations(main: Environment) -> Iterator[Combination]:
+    """Name the combinations one after the other; each environment is made when its turn comes.
+
+    Args:
+        main: .venv.
+    """
+    version, httpd, origin, mpms = facts(main)
+    for mpm in mpms:
+        yield Combination(main, httpd, version, mpm)
+    for python in later_pythons(main):
+        yield Combination(environments.with_python(python), httpd, version, mpms[0])
+    if os.environ.get("MOD_PYTHON_TEST_PYPI") == "0":
+        system.say("leaving out the httpd of PyPI: MOD_PYTHON_TEST_PYPI is 0")
+    elif origin == "pypi":
+        system.say("no other httpd than that of PyPI, so there is no more to run")
+    else:
+        other = environments.with_pypi_httpd(main.base)
+        version, httpd, _, mpms = facts(other)
+        yield Combination(other, httpd, version, mpms[0])
+
+
+def facts(environment: Environment) -> tuple[str, str, str, list[str]]:
+    """Ask which httpd the package in an environment would run: version, path, origin, MPMs."""
+    version, binary, origin, mpms = json.loads(environment.ask("-c", _FACTS))
+    return version, binary, origin, mpms
+
+
+def later_pythons(main: Environment) -> list[pythons.Python]:
+    """Find the later Pythons to test with, and say what was found.
+
+    Raises:
+        SystemExit: one that was asked for cannot be used.
+    """
+    for_others = system.is_root()
+    given = os.environ.get("MOD_PYTHON_TEST_PYTHONS")
+    if given is not None:
+        wanted = [pythons.look_at(command, for_others=for_others) for command in given.split(":") if command]
+        for python in wanted:
+            if python.problem:
+                system.fail(f"MOD_PYTHON_TEST_PYTHONS: {python.name} cannot be used: {python.problem}")
+        return wanted
+    usable, unusable = pythons.later(main.base.version, for_others=for_others)
+    for python in unusable:
+        system.say(f"passing over {python.name}: {python.problem}")
+    if not usable:
+        system.say(f"no Python later than {main.base.name} to test with")
+    return usable[:1]
+
+
+def run(combination: Combination, arguments: list[str]) -> bool:
+    """Run the tests once.
+
+    Args:
+        combination: on what.
+        arguments: more arguments for pytest.
+
+    Returns:
+        Whether they passed (pytest exits with 5 if there were none: that is not passing).
+    """
+    print(f"\n== {combination}\n", flush=True)
+    environ = {
+        **os.environ,
+        "MOD_PYTHON_HTTPD": combination.httpd,
+        "MOD_PYTHON_TEST_MPM": combination.mpm,
+    }
+    environ.pop("PYTHONPATH", None)
+    command = [combination.environment.python, "-m", "pytest", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run everything.
+
+    Args:
+        arguments: for pytest.
+
+    Returns:
+        The exit status: 0 if all passed.
+    """
+    if system.is_root():
+        os.umask(0o022)
+    base = environments.existing()
+    if base is None:
+        system.fail(f"{Path('.venv')} is not there or cannot be used; run make setup first.")
+    results: list[tuple[str, bool, float]] = []
+    for combination in combinations(Environment(".venv", base)):
+        start = time.monotonic()
+        passed = run(combination, arguments)
+        results.append((str(combination), passed, time.monotonic() - start))
+    print("\n== Summary\n")
+    for name, passed, seconds in results:
+        print(f"{'passed' if passed else 'FAILED'}  {seconds:5.0f} s  {name}")
+    return 0 if all(passed for _, passed, _ in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
