@@ -4,6 +4,15 @@
 and the C module take it from here.  The other names come from `_build.py`,
 which the build writes; in a source tree that was never built they are empty.
 
+    HTTPD           path of the httpd program that the module was built for
+    HTTPD_VERSION   its version, such as "2.4.62"
+    APR_VERSION     the version of the APR library it was built with
+    LIBEXECDIR      the directory of httpd's modules
+    SYSCONFDIR      the directory of httpd's configuration, which may be empty
+    APXS            the apxs that described it
+    PYTHON_BIN      the Python program of the environment that was embedded
+    DEBUG_BUILD     whether MOD_PYTHON_DEBUG_BUILD was set for the build
+
 Names of the reference (3.5): `version`, `HTTPD`, `HTTPD_VERSION`,
 `APR_VERSION`, `LIBEXECDIR`, `SYSCONFDIR`, `PYTHON_BIN`, `TEST_MOD_PYTHON_SO`,
 `TESTHOME`.
@@ -25,20 +34,8 @@ try:
         SYSCONFDIR,
     )
 except ImportError:
-    # The path of the httpd program the module was built for, and its version.
-    HTTPD: str = ""
-    HTTPD_VERSION: str = ""
-    # The version of the APR library it was built with.
-    APR_VERSION: str = ""
-    # httpd's own directories: of its modules, and of its configuration.
-    LIBEXECDIR: str = ""
-    SYSCONFDIR: str = ""
-    # The apxs that described it.
-    APXS: str = ""
-    # The Python that was embedded: the program of its environment.
-    PYTHON_BIN: str = ""
-    # Whether MOD_PYTHON_DEBUG_BUILD was set.
-    DEBUG_BUILD: bool = False
+    HTTPD = HTTPD_VERSION = APR_VERSION = LIBEXECDIR = SYSCONFDIR = APXS = PYTHON_BIN = ""
+    DEBUG_BUILD = False
 
 # The module that httpd loads lies beside this file.
 TEST_MOD_PYTHON_SO: str = __file__.rpartition("/")[0] + "/mod_python.so"
