@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.load import LoadFailed, Work
+from benchmarks.load import LoadError, Work
 from benchmarks.memory import MemoryResults, run_memory
 from benchmarks.peers import MPMS, Peer, echo_peers, fits, hello_peers, select
 from benchmarks.profiler import profile
 from benchmarks.rounds import Results, progress, run_rounds
-from benchmarks.tools import BUILD, Tools, Unavailable
+from benchmarks.tools import BUILD, Tools, UnavailableError
 
 SUITES = ("echo", "hello", "memory")
 
@@ -116,7 +116,7 @@ class _Run:
         for pattern in self.patterns or ():
             if not any(fits(peer, pattern) for peer in self.everyone()):
                 names = ", ".join(dict.fromkeys(peer.name for peer in self.everyone()))
-                raise Unavailable(f"no contestant fits {pattern!r}; there are: {names}")
+                raise UnavailableError(f"no contestant fits {pattern!r}; there are: {names}")
         self.echo = select(self._all_echo, self.patterns)
         self.hello = select(self._all_hello, self.patterns)
 
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
             connections = (options.connections or [16])[0]
             return _profile(tools, run, options.suite or "echo", connections, options.seconds or 5.0)
         return _run(tools, run, options.json)
-    except (Unavailable, LoadFailed) as problem:
+    except (UnavailableError, LoadError) as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -29,7 +29,7 @@ STOP_SECONDS = 10.0
 HELLO = "Hello, world!\n"
 
 
-class LoadFailed(Exception):
+class LoadError(Exception):
     """A measurement did not come to its end: a wrong answer, a closed connection, a server that hangs."""
 
 
@@ -143,18 +143,20 @@ def measure(tools: Tools, server: Server, work: Work) -> Sample:
         The sample; every answer in it was verified.
 
     Raises:
-        LoadFailed: with the load generator's message and the end of the server's log.
+        LoadError: with the load generator's message and the end of the server's log.
     """
     command = [str(tools.load_generator), *work.arguments(server.port)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin and process.stdout and process.stderr
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
     try:
         lines = _Lines(process.stdout, time.monotonic() + work.time_limit)
 
         def expect() -> str:
             line = lines.next()
             if line is None:
-                raise LoadFailed(_explain(process, server))
+                raise LoadError(_explain(process, server))
             return line
 
         def go_on() -> None:
@@ -173,7 +175,7 @@ def measure(tools: Tools, server: Server, work: Work) -> Sample:
         go_on()
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        raise LoadFailed("the load generator does not end") from None
+        raise LoadError("the load generator does not end") from None
     finally:
         if process.poll() is None:
             process.kill()

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks import procfs
-from benchmarks.load import LoadFailed, Work, measure
+from benchmarks.load import LoadError, Work, measure
 from benchmarks.peers import Peer
 from benchmarks.rounds import progress
 from benchmarks.server import Sizes
-from benchmarks.tools import Tools, Unavailable
+from benchmarks.tools import Tools, UnavailableError
 
 #: Round trips before the first look, so that caches, the allocator's arenas and the adaptive interpreter have settled.
 WARMUP = 10_000
@@ -102,7 +102,7 @@ def run_memory(
         for peer in peers:
             try:
                 _one(tools, suite, peer, round_trips, size, results)
-            except (Unavailable, LoadFailed) as problem:
+            except (UnavailableError, LoadError) as problem:
                 results.failures[f"{suite} {peer.name}"] = str(problem)
                 tell(f"memory {suite} {peer.name:<17} FAILED: {str(problem).splitlines()[0]}")
             else:

@@ -1,7 +1,8 @@
 """The contestants, and how each is configured.
 
 A contestant is named FAMILY-MPM (``ours-event``, ``mod_echo-prefork``) or just by its family if it is no httpd
-module (``asyncio``). Its opening function raises Unavailable when it cannot be had here; the runner shows the reason.
+module (``asyncio``). Its opening function raises UnavailableError when it cannot be had here;
+the runner shows the reason.
 
 ``ours`` and ``old`` get the same handler files and the same directives. Both run in ``main_interpreter``, the choice of
 ``mod_python serve``; everything else is left at its default, automatic reloading included.

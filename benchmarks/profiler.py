@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.load import Work, measure
 from benchmarks.peers import Peer
 from benchmarks.server import Sizes
-from benchmarks.tools import Tools, Unavailable, run
+from benchmarks.tools import Tools, UnavailableError, run
 
 #: Lines of the report that are shown; the rest is noise below a fraction of a per cent.
 TOP = 45
@@ -32,12 +32,12 @@ def profile(tools: Tools, suite: str, peer: Peer, connections: int, seconds: flo
         The functions that use the most time, and how to look further.
 
     Raises:
-        Unavailable: perf is missing or may not be used.
-        LoadFailed: the measurement itself failed.
+        UnavailableError: perf is missing or may not be used.
+        LoadError: the measurement itself failed.
     """
     perf = shutil.which("perf")
     if perf is None:
-        raise Unavailable("perf is not installed (Debian: apt-get install linux-perf)")
+        raise UnavailableError("perf is not installed (Debian: apt-get install linux-perf)")
     data.parent.mkdir(parents=True, exist_ok=True)
     protocol = "echo" if suite == "echo" else "http"
     # The load lasts longer than the recording at both ends: perf needs a moment to attach.
@@ -60,7 +60,9 @@ def profile(tools: Tools, suite: str, peer: Peer, connections: int, seconds: flo
             thread.join()
     if not recordings or recordings[0].returncode != 0:
         reason = recordings[0].stderr.strip() if recordings else "perf did not end"
-        raise Unavailable(f"perf record failed: {reason}\n(as another user than root, see kernel.perf_event_paranoid)")
+        raise UnavailableError(
+            f"perf record failed: {reason}\n(as another user than root, see kernel.perf_event_paranoid)"
+        )
     libraries, functions = _perf_report(perf, data, "dso"), _perf_report(perf, data, "dso,symbol")
     head = f"{suite} {peer.name}, {connections} connections: {sample.rate:,.0f}/s, {sample.cpu_us:.1f} µs CPU each"
     foot = f"callers: perf report -i {data} --no-children"

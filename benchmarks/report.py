@@ -21,7 +21,7 @@ from benchmarks.load import Sample
 from benchmarks.memory import MemoryResults
 from benchmarks.peers import OLD, OURS, Peer
 from benchmarks.rounds import Results
-from benchmarks.tools import Tools, Unavailable
+from benchmarks.tools import Tools, UnavailableError
 
 #: Ours against the others, at least: (suite, family to compare with) -> ratio of the rates.
 RATIO_BARS = {
@@ -179,9 +179,8 @@ def memory_bars(results: MemoryResults) -> list[Bar]:
             passed = grown.rss < GROWTH_BAR and grown.private_dirty < GROWTH_BAR
             name = f"growth of {growth.peer} over {growth.round_trips:,} round trips on one connection"
             bars.append(Bar(name, f"< {GROWTH_BAR:,} KiB", value, passed))
-    for name in results.failures:
-        if name.startswith(f"echo {OURS}-"):
-            bars.append(Bar(f"growth of {name.removeprefix('echo ')}", f"< {GROWTH_BAR:,} KiB", "not measured", False))
+    failed = [name.removeprefix("echo ") for name in results.failures if name.startswith(f"echo {OURS}-")]
+    bars += [Bar(f"growth of {name}", f"< {GROWTH_BAR:,} KiB", "not measured", False) for name in failed]
     return bars
 
 
@@ -234,7 +233,7 @@ def machine(tools: Tools) -> dict[str, str]:
     }
     try:
         facts["httpd"] = tools.httpd_version()
-    except Unavailable as problem:
+    except UnavailableError as problem:
         facts["httpd"] = str(problem)
     return facts
 

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from benchmarks.load import LoadFailed, Sample, Work, measure
+from benchmarks.load import LoadError, Sample, Work, measure
 from benchmarks.peers import Peer
 from benchmarks.server import Sizes
-from benchmarks.tools import Tools, Unavailable
+from benchmarks.tools import Tools, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,11 @@ def run_rounds(
                         sample = measure(tools, server, replace(work, connections=n, path=peer.path))
                         results.samples.setdefault((peer.name, n), {})[number] = sample
                         done.append(f"{n}: {sample.rate:,.0f}/s {sample.cpu_us:.1f} µs")
-            except Unavailable as problem:
+            except UnavailableError as problem:
                 absent.add(peer.name)
                 results.failures.append(Failure(peer.name, number, None, str(problem)))
                 done.append(f"not running: {_one_line(problem)}")
-            except LoadFailed as problem:
+            except LoadError as problem:
                 results.failures.append(Failure(peer.name, number, n, str(problem)))
                 done.append(f"{n}: FAILED: {_one_line(problem)}")
             tell(f"{suite} round {number}/{rounds}  {peer.name:<17} {'   '.join(done)}")

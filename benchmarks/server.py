@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import procfs
-from benchmarks.tools import Tools, Unavailable
+from benchmarks.tools import Tools, UnavailableError
 
 #: Seconds until a server must listen. Prefork with fifty Python children on a busy machine needs several.
 START_TIMEOUT = 30.0
@@ -110,17 +110,17 @@ class Server:
         """Waits until the port accepts a connection.
 
         Raises:
-            Unavailable: the server ended, or does not listen within START_TIMEOUT.
+            UnavailableError: the server ended, or does not listen within START_TIMEOUT.
         """
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             if (status := self.process.poll()) is not None:
-                raise Unavailable(f"{self.name} ended at its start with status {status}:\n{self.log_tail()}")
+                raise UnavailableError(f"{self.name} ended at its start with status {status}:\n{self.log_tail()}")
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             if time.monotonic() > deadline:
-                raise Unavailable(f"{self.name} does not listen after {START_TIMEOUT:.0f} s:\n{self.log_tail()}")
+                raise UnavailableError(f"{self.name} does not listen after {START_TIMEOUT:.0f} s:\n{self.log_tail()}")
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -151,7 +151,9 @@ def child_user() -> str | None:
         with contextlib.suppress(KeyError):
             pwd.getpwnam(name)
             return name
-    raise Unavailable(f"none of the users {', '.join(CHILD_USERS)} exists, and httpd's children must not run as root")
+    raise UnavailableError(
+        f"none of the users {', '.join(CHILD_USERS)} exists, and httpd's children must not run as root"
+    )
 
 
 def _mpm_directives(mpm: str, sizes: Sizes) -> list[str]:
@@ -200,6 +202,11 @@ def _configuration(tools: Tools, config: HttpdConfig, sizes: Sizes, port: int, r
         lines += [f"User {user}", f"Group #{pwd.getpwnam(user).pw_gid}"]
     lines += _mpm_directives(config.mpm, sizes)
     lines += [
+        # As in the distributions' configurations: no search for .htaccess files, no check of each directory for links.
+        "<Directory />",
+        "    Options FollowSymLinks",
+        "    AllowOverride None",
+        "</Directory>",
         f'DocumentRoot "{root}/htdocs"',
         "KeepAlive On",
         "MaxKeepAliveRequests 0",
@@ -226,7 +233,7 @@ def httpd(tools: Tools, name: str, config: HttpdConfig, sizes: Sizes) -> Iterato
         The server, listening.
 
     Raises:
-        Unavailable: it did not start; the message has the end of its log.
+        UnavailableError: it did not start; the message has the end of its log.
     """
     root = tools.directory(name)
     for directory in ("run", "htdocs", "htdocs/app"):
@@ -258,7 +265,7 @@ def program(tools: Tools, name: str, command: list[str]) -> Iterator[Server]:
         The server, listening.
 
     Raises:
-        Unavailable: it did not start; the message has the end of its output.
+        UnavailableError: it did not start; the message has the end of its output.
     """
     root = tools.directory(name)
     port = free_port()

@@ -28,7 +28,7 @@ TOOL_TIMEOUT = 600.0
 PYTHON_PEERS = ("uvloop", "gevent")
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A contestant or a tool cannot be had here; the text says why and what would help."""
 
 
@@ -44,20 +44,20 @@ def run(command: list[str], *, cwd: Path | None = None, what: str) -> str:
         The standard output.
 
     Raises:
-        Unavailable: the program is missing, fails or takes longer than TOOL_TIMEOUT.
+        UnavailableError: the program is missing, fails or takes longer than TOOL_TIMEOUT.
     """
     try:
         done = subprocess.run(
             command, cwd=cwd, capture_output=True, text=True, timeout=TOOL_TIMEOUT, stdin=subprocess.DEVNULL
         )
     except FileNotFoundError:
-        raise Unavailable(f"{what}: the program {command[0]} is not installed") from None
+        raise UnavailableError(f"{what}: the program {command[0]} is not installed") from None
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"{what}: {command[0]} took longer than {TOOL_TIMEOUT:.0f} s") from None
+        raise UnavailableError(f"{what}: {command[0]} took longer than {TOOL_TIMEOUT:.0f} s") from None
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
         detail = "; ".join(lines[-3:]) if lines else "no message"
-        raise Unavailable(f"{what}: {' '.join(command[:3])} … ended with status {done.returncode}: {detail}")
+        raise UnavailableError(f"{what}: {' '.join(command[:3])} … ended with status {done.returncode}: {detail}")
     return done.stdout
 
 
@@ -95,7 +95,7 @@ class Tools:
         for name in [self._apxs] if self._apxs else ["apxs", "apxs2"]:
             if path := shutil.which(name):
                 return path
-        raise Unavailable("apxs is not installed (Debian: apt-get install apache2-dev), or name it with --apxs")
+        raise UnavailableError("apxs is not installed (Debian: apt-get install apache2-dev), or name it with --apxs")
 
     def apxs_query(self, name: str) -> str:
         """One of apxs' facts, such as LIBEXECDIR."""
@@ -108,7 +108,7 @@ class Tools:
             return Path(self._httpd)
         path = Path(self.apxs_query("SBINDIR")) / self.apxs_query("PROGNAME")
         if not path.exists():
-            raise Unavailable(f"apxs names {path} as httpd, which does not exist; name one with --httpd")
+            raise UnavailableError(f"apxs names {path} as httpd, which does not exist; name one with --httpd")
         return path
 
     @cached_property
@@ -124,7 +124,7 @@ class Tools:
         """The path of one of httpd's own modules, such as ``mod_echo``."""
         path = Path(self.apxs_query("LIBEXECDIR")) / f"{name}.so"
         if not path.exists():
-            raise Unavailable(f"this httpd comes without {path.name} ({path})")
+            raise UnavailableError(f"this httpd comes without {path.name} ({path})")
         return path
 
     # ------------------------------------------------------------ compiled here
@@ -203,8 +203,8 @@ class Tools:
         """mod_python.so of the package installed in the environment that runs the benchmarks."""
         spec = importlib.util.find_spec("mod_python")
         if spec is None or not spec.submodule_search_locations:
-            raise Unavailable(f"mod_python is not installed for {sys.executable}; run: pip install .")
+            raise UnavailableError(f"mod_python is not installed for {sys.executable}; run: pip install .")
         path = Path(next(iter(spec.submodule_search_locations))) / "mod_python.so"
         if not path.exists():
-            raise Unavailable(f"{path} has not been built; run: pip install .")
+            raise UnavailableError(f"{path} has not been built; run: pip install .")
         return path
