@@ -122,6 +122,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--set",
     "options",
+    envvar="MOD_PYTHON_SERVE_SET",
     callback=_pairs,
     metavar="KEY=VALUE",
     multiple=True,

@@ -29,7 +29,7 @@ from typing import IO, Any
 from mod_python.httpd.config import Address, Settings
 from mod_python.httpd.errors import AddressInUseError, ConfigError, StartError
 
-__all__ = ["HttpdProcess", "check_addresses", "check_config", "session_members"]
+__all__ = ["HttpdProcess", "check_addresses", "check_config", "children_of", "session_members"]
 
 #: Seconds httpd may take to read its configuration and bind its ports.
 START_TIMEOUT = 30.0
@@ -196,7 +196,7 @@ class HttpdProcess:
 
     def children(self) -> list[int]:
         """Return the process ids of httpd's children, oldest first."""
-        return _children(self.pid) if self.running else []
+        return children_of(self.pid) if self.running else []
 
 
 def check_config(settings: Settings) -> None:
@@ -295,7 +295,8 @@ def _command(settings: Settings) -> list[str]:
     ]
 
 
-def _children(parent: int) -> list[int]:
+def children_of(parent: int) -> list[int]:
+    """Return the living children of a process, oldest first."""
     try:
         entries = [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
     except OSError:

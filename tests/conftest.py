@@ -1,0 +1,45 @@
+"""What all tests share.
+
+Tests start httpds of their own through the fixture `httpd` of `mod_python.testing`. The
+environment chooses which: MOD_PYTHON_HTTPD and MOD_PYTHON_TEST_MPM (see docs/testing.md).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Serve
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Files that httpd's children are to read must be readable for their user.
+os.umask(0o022)
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A temporary directory that httpd's children can read, unlike pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="mod_python-tests-")).resolve()
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def serve(public_path: Path) -> Iterator[Serve]:
+    """Run ``mod_python serve`` in `public_path`; every run is ended with the test."""
+    runner = Serve(public_path)
+    yield runner
+    runner.end()
+
+
+@pytest.fixture
+def examples() -> Path:
+    """The examples' directory."""
+    return ROOT / "examples"
