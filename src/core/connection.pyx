@@ -115,6 +115,9 @@ cdef class Connection:
         self.sock = NULL
         self.fd = -1
         self.plain = NULL
+        if self.inb != NULL:
+            self.inb = self.outb = NULL         # the pool frees them
+            mp_count_brigades(-2)
         self.release()
         mp_count_wrappers(-1)
         return 0
@@ -150,6 +153,7 @@ cdef class Connection:
         if self.inb == NULL:
             self.inb = apr_brigade_create(self.c.pool, self.c.bucket_alloc)
             self.outb = apr_brigade_create(self.c.pool, self.c.bucket_alloc)
+            mp_count_brigades(2)
         self.state = STATE_HANDLING
         return 0
 
@@ -621,40 +625,45 @@ cdef class Connection:
 
     cdef int put(self, const char *data, size_t n) except -1:
         cdef apr_status_t rv = APR_SUCCESS
-        cdef size_t cap
-        cdef char *bigger
+        cdef bint stored = False
         if self.state != STATE_HANDLING:
             self.not_handling("write")
         if n == 0:
             return 0
+        self.users += 1             # from here on the record stays, see finish()
         if pthread_mutex_trylock(&self.lock) != 0:
-            self.users += 1
             with nogil:
                 pthread_mutex_lock(&self.lock)
-            self.users -= 1
-        if not self.waiting and self.out_len + n <= WRITE_BOUND:
-            if self.out_len + n > self.out_cap:
-                cap = max(self.out_cap, <size_t> WRITE_START)
-                while cap < self.out_len + n:
-                    cap *= 2
-                bigger = <char *> realloc(self.out, cap)
-                if bigger == NULL:
-                    pthread_mutex_unlock(&self.lock)
-                    raise MemoryError("no memory for the output of a connection")
-                self.out = bigger
-                self.out_cap = cap
-            memcpy(self.out + self.out_len, data, n)
-            self.out_len += n
-            pthread_mutex_unlock(&self.lock)
-            return 0
-        self.users += 1
-        with nogil:
-            rv = self.send(data, n)
-            pthread_mutex_unlock(&self.lock)
+        if self.state == STATE_HANDLING:
+            if not self.waiting and self.out_len + n <= WRITE_BOUND:
+                stored = self.collect(data, n) == 0
+            if not stored:
+                with nogil:
+                    rv = self.send(data, n)
+        else:
+            rv = APR_ECONNABORTED   # the handler returned while we waited
+        pthread_mutex_unlock(&self.lock)
         self.users -= 1
         if rv != APR_SUCCESS:
             self.error = rv
             self.fail("writing")
+        return 0
+
+    cdef int collect(self, const char *data, size_t n) noexcept nogil:
+        """Keep data for the next send; -1 if there is no memory for it."""
+        cdef size_t cap
+        cdef char *bigger
+        if self.out_len + n > self.out_cap:
+            cap = max(self.out_cap, <size_t> WRITE_START)
+            while cap < self.out_len + n:
+                cap *= 2
+            bigger = <char *> realloc(self.out, cap)
+            if bigger == NULL:
+                return -1
+            self.out = bigger
+            self.out_cap = cap
+        memcpy(self.out + self.out_len, data, n)
+        self.out_len += n
         return 0
 
     def flush(self):
@@ -669,7 +678,9 @@ cdef class Connection:
         self.users += 1
         with nogil:
             pthread_mutex_lock(&self.lock)
-            if self.out_len:
+            if self.state != STATE_HANDLING:
+                rv = APR_ECONNABORTED
+            elif self.out_len:
                 rv = self.send(NULL, 0)
             pthread_mutex_unlock(&self.lock)
         self.users -= 1

@@ -394,3 +394,4 @@ cdef extern from "shell.h" nogil:
     void mp_log_conn(const conn_rec *, int, const char *)
     void mp_log_request(const request_rec *, int, const char *)
     void mp_count_wrappers "MP_COUNT_WRAPPERS"(int)
+    void mp_count_brigades "MP_COUNT_BRIGADES"(int)

@@ -49,7 +49,8 @@ cdef class Request:
             with nogil:
                 nanosleep(&pause, NULL)
         self.r = NULL
-        self.inb = self.outb = NULL
+        mp_count_brigades(-(self.inb != NULL) - (self.outb != NULL))
+        self.inb = self.outb = NULL             # the pool frees them
         buffer_free(&self.inp)
         mp_count_wrappers(-1)
         return 0
@@ -142,6 +143,7 @@ cdef class Request:
     cdef void queue(self, request_rec *r):
         if self.outb == NULL:
             self.outb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
+            mp_count_brigades(1)
 
     cdef int pass_on(self, request_rec *r, str failed) except -1:
         cdef apr_status_t rv
@@ -173,6 +175,7 @@ cdef class Request:
         self.claim()
         if self.inb == NULL:
             self.inb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
+            mp_count_brigades(1)
         self.users += 1
         with nogil:
             while rv == APR_SUCCESS and not end and buffer_len(&self.inp) == before:

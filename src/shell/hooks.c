@@ -64,11 +64,14 @@ static mp_interp *interpreter_of_request(request_rec *r, const mp_dir_conf *conf
     return mp_interp_of(mp_server_conf_of(r->server)->default_interpreter);
 }
 
-static mp_interp *interpreter_of_conn(conn_rec *c, const mp_server_conf *conf)
+/* A connection has no file and its handler no directory. */
+static mp_interp *interpreter_of_conn(const mp_server_conf *conf)
 {
-    (void)c;
-    return mp_interp_of(conf->interpreter ? conf->interpreter
-                                          : conf->default_interpreter);
+    if (conf->interpreter)
+        return mp_interp_of(conf->interpreter);
+    if (conf->interp_per_directory == 1 || conf->interp_per_directive == 1)
+        return mp_interp_get("main_interpreter");
+    return mp_interp_of(conf->default_interpreter);
 }
 
 /* ---- request phases ------------------------------------------------------ */
@@ -114,12 +117,27 @@ static int process_connection(conn_rec *c)
 {
     mp_server_conf *conf = mp_server_conf_of(c->base_server);
     mp_call call = { .phase = MP_CONNECTION, .c = c };
+    mp_slot *first;
+    mp_interp *interp;
+    int status;
 
     /* Secondary connections (HTTP/2 streams) carry requests by definition. */
     if (!conf->connection || c->master)
         return DECLINED;
+    /* The event MPM runs this hook again for every request of a connection
+     * that was kept alive. */
+    first = ap_get_module_config(c->conn_config, &python_module);
+    if (first && first->declined)
+        return DECLINED;
     call.list = conf->connection;
-    return mp_python_call(interpreter_of_conn(c, conf), MP_CALL_CONNECTION, &call);
+    interp = interpreter_of_conn(conf);
+    status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
+    if (status == DECLINED) {
+        mp_conn_slot(c, interp);
+        first = ap_get_module_config(c->conn_config, &python_module);
+        first->declined = 1;
+    }
+    return status;
 }
 
 /* ---- giving bytes back --------------------------------------------------- */
@@ -291,6 +309,48 @@ void mp_log_request(const request_rec *r, int level, const char *text)
 
 /* ---- start ---------------------------------------------------------------- */
 
+/* A connection is handed out before a host name is known, so it belongs to the
+ * first virtual host of its address.  A handler set for a later one only would
+ * never run. */
+static int same_address(const server_rec *a, const server_rec *b)
+{
+    const server_addr_rec *x, *y;
+
+    for (x = a->addrs; x; x = x->next) {
+        for (y = b->addrs; y; y = y->next) {
+            if (x->host_port == y->host_port && x->host_addr && y->host_addr
+                && apr_sockaddr_equal(x->host_addr, y->host_addr))
+                return 1;
+        }
+    }
+    return 0;
+}
+
+static int check_connection_handlers(server_rec *main_server)
+{
+    server_rec *s, *earlier;
+
+    for (s = main_server->next; s; s = s->next) {
+        const mp_hlist *own = mp_server_conf_of(s)->connection;
+
+        if (!own || own == mp_server_conf_of(main_server)->connection)
+            continue;
+        for (earlier = main_server->next; earlier != s; earlier = earlier->next) {
+            if (same_address(s, earlier) && mp_server_conf_of(earlier)->connection != own) {
+                ap_log_error(APLOG_MARK, APLOG_EMERG, 0, main_server,
+                             "PythonConnectionHandler in the virtual host at %s:%u can "
+                             "never run: the virtual host at %s:%u comes first for the "
+                             "same address and gets its connections; put the directive "
+                             "there, or give this host a port of its own",
+                             s->defn_name, s->defn_line_number,
+                             earlier->defn_name, earlier->defn_line_number);
+                return HTTP_INTERNAL_SERVER_ERROR;
+            }
+        }
+    }
+    return OK;
+}
+
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                        server_rec *main_server)
 {
@@ -311,7 +371,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         ;
     ap_add_version_component(pconf, apr_pstrcat(pconf, "Python/",
                              apr_pstrmemdup(pconf, version, end - version), NULL));
-    return OK;
+    return check_connection_handlers(main_server);
 }
 
 static void child_init(apr_pool_t *pchild, server_rec *s)

@@ -266,6 +266,8 @@ MP_API server_rec *mp_main_server(void);
 typedef struct mp_slot {
     mp_interp *interp;
     void *object;               /* PyObject *, or NULL */
+    int declined;               /* first slot of a connection: its handler
+                                 * declined, so it carries HTTP from then on */
     struct mp_slot *next;
 } mp_slot;
 
@@ -301,6 +303,7 @@ MP_API extern mp_counters mp_count;
 #define MP_COUNT(field, n) ((void)0)
 #endif
 #define MP_COUNT_WRAPPERS(n) MP_COUNT(wrappers, n)
+#define MP_COUNT_BRIGADES(n) MP_COUNT(brigades, n)
 
 #ifdef __cplusplus
 }
