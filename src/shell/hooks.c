@@ -155,6 +155,12 @@ static apr_status_t give_back(ap_filter_t *f, apr_bucket_brigade *out,
     if (mode == AP_MODE_INIT)
         return ap_get_brigade(f->next, out, mode, block, readbytes);
 
+    /* Splitting off a line may leave an empty bucket behind.  Given out, it
+     * would look like input without bytes, and httpd would not keep the
+     * connection alive. */
+    while (!APR_BRIGADE_EMPTY(kept) && APR_BRIGADE_FIRST(kept)->length == 0)
+        apr_bucket_delete(APR_BRIGADE_FIRST(kept));
+
     if (mode == AP_MODE_EATCRLF) {
         const char *data;
         apr_size_t len, n;
