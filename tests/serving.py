@@ -172,7 +172,9 @@ class Serve:
             running.end()
 
 
-def command(*arguments: str, directory: Path | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, directory: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run ``mod_python`` to its end."""
     return subprocess.run(
         [COMMAND, *arguments],
@@ -204,4 +206,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-

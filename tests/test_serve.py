@@ -114,9 +114,7 @@ class TestServing:
     def test_options_from_the_environment(self, serve: Serve) -> None:
         serve.write("hello.py", HELLO)
         port = free_port()
-        serve.start(
-            "hello.py", MOD_PYTHON_SERVE_LISTEN=f"127.0.0.1:{port}", MOD_PYTHON_SERVE_SET="name=Ada other=1"
-        )
+        serve.start("hello.py", MOD_PYTHON_SERVE_LISTEN=f"127.0.0.1:{port}", MOD_PYTHON_SERVE_SET="name=Ada other=1")
         assert get(port).text.startswith("hello Ada ")
 
     @pytest.mark.parametrize("mpm", find_httpd().mpms())
@@ -425,6 +423,9 @@ class TestOtherCommands:
         assert 'PythonInterpreter "main_interpreter"' in text
         assert f"PythonHandler {serve.directory}/hello.py\n" in text
         assert "Listen 127.0.0.1:8000\n" in text
+        serve.write("echo.py", ECHO)
+        text = command("serve", "echo.py", "--print-config", directory=serve.directory).stdout
+        assert "Listen 127.0.0.1:7000\n" in text
 
     def test_output_closed_early_is_no_traceback(self, serve: Serve) -> None:
         serve.write("hello.py", HELLO)

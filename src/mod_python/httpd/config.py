@@ -37,7 +37,7 @@ DEFAULT_THREADS = 64
 #: Children of prefork, each of which serves one connection.
 DEFAULT_PREFORK_PROCESSES = 16
 
-_ADDRESS = re.compile(r"(?:(?P<v6>\[[0-9A-Fa-f:.%\w]+\])|(?P<host>[^:\s\[\]]+))?:?(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?:(?:(?P<v6>\[[0-9A-Fa-f:.%\w]+\])|(?P<host>[^:\s\[\]]+)):)?(?P<port>\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
