@@ -53,7 +53,6 @@ cdef extern from *:
     #define mp_refcnt(o) Py_REFCNT(o)
     """
     Py_ssize_t mp_refcnt(object)
-    int strcasecmp(const char *, const char *) nogil
     void *memmem(const void *, size_t, const void *, size_t) nogil
 
 from mod_python.errors import (

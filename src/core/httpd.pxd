@@ -38,6 +38,7 @@ cdef extern from "apr_pools.h" nogil:
         pass
     apr_status_t apr_pool_create_unmanaged_ex(apr_pool_t **, void *, void *)
     void apr_pool_destroy(apr_pool_t *)
+    void apr_pool_clear(apr_pool_t *)
 
 
 cdef extern from "apr_strings.h" nogil:
@@ -67,6 +68,7 @@ cdef extern from "apr_tables.h" nogil:
     void apr_table_set(apr_table_t *, const char *, const char *)
     void apr_table_unset(apr_table_t *, const char *)
     void apr_table_add(apr_table_t *, const char *, const char *)
+    void apr_table_addn(apr_table_t *, const char *, const char *)
 
 
 cdef extern from "apr_network_io.h" nogil:
@@ -122,6 +124,7 @@ cdef extern from "httpd.h" nogil:
         DONE
         HTTP_BAD_REQUEST
         HTTP_INTERNAL_SERVER_ERROR
+    int ap_cstr_casecmp(const char *, const char *)
     ctypedef struct server_addr_rec:
         pass
     ctypedef struct process_rec:
@@ -388,6 +391,8 @@ cdef extern from "shell.h" nogil:
     server_rec *mp_main_server()
     mp_slot *mp_conn_slot(conn_rec *, mp_interp *)
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
+    int MP_WAIT_STOP
+    int mp_wait_readable(int, int) nogil
     apr_status_t mp_give_back(conn_rec *, const char *, apr_size_t)
     void mp_count_input(conn_rec *, apr_off_t)
     void mp_log_server(const server_rec *, int, const char *)

@@ -5,7 +5,8 @@
 # A table belongs to a request, connection or server (`owner` says whose, and
 # `which` which one; its address is looked up at every access, because httpd
 # replaces tables on the way), or it was made by Python and has a pool of its
-# own.  Keys compare without regard to ASCII case, in every operation.
+# own.  Keys compare without regard to ASCII case, in every operation; never by
+# the C library's rules, which an application changes with locale.setlocale().
 
 cdef enum:
     TABLE_OWN = 0
@@ -28,6 +29,7 @@ cdef class Table:
     cdef int which
     cdef apr_table_t *table
     cdef apr_pool_t *pool
+    cdef bint changed               # by Python, through this object
 
     def __cinit__(self):
         self.which = TABLE_OWN
@@ -60,7 +62,8 @@ cdef class Table:
 
     cdef apr_table_t *own(self) except NULL:
         if self.table == NULL:
-            if apr_pool_create_unmanaged_ex(&self.pool, NULL, NULL) != APR_SUCCESS:
+            if self.pool == NULL \
+                    and apr_pool_create_unmanaged_ex(&self.pool, NULL, NULL) != APR_SUCCESS:
                 raise MemoryError("no memory for a table")
             self.table = apr_table_make(self.pool, 8)
         return self.table
@@ -86,6 +89,18 @@ cdef class Table:
             return r.subprocess_env
         return r.notes
 
+    cdef apr_table_t *to_change(self) except NULL:
+        self.changed = True
+        return self.get_table()
+
+    cdef bytes text(self, object value):
+        """Bytes of a key or value that is to be stored."""
+        cdef bytes text = latin1_bytes(value)
+        if TABLE_HEADERS_IN <= self.which <= TABLE_ERR_HEADERS_OUT and has_line_end(text):
+            raise ValueError("a header cannot contain a line break, which would begin "
+                             "another header: %.60r" % value)
+        return text
+
     cdef apr_table_entry_t *entries(self, int *n) except? NULL:
         cdef const apr_array_header_t *a = apr_table_elts(self.get_table())
         n[0] = a.nelts
@@ -100,7 +115,7 @@ cdef class Table:
         cdef object found = None
         cdef int hits = 0
         for i in range(n):
-            if e[i].key != NULL and strcasecmp(e[i].key, k) == 0:
+            if e[i].key != NULL and ap_cstr_casecmp(e[i].key, k) == 0:
                 hits += 1
                 if hits == 1:
                     found = latin1(e[i].val)
@@ -118,7 +133,7 @@ cdef class Table:
         cdef int n, i
         cdef apr_table_entry_t *e = self.entries(&n)
         for i in range(n):
-            if e[i].key != NULL and strcasecmp(e[i].key, k) == 0:
+            if e[i].key != NULL and ap_cstr_casecmp(e[i].key, k) == 0:
                 return latin1(e[i].val)
         return default
 
@@ -127,7 +142,7 @@ cdef class Table:
         cdef int n, i
         cdef apr_table_entry_t *e = self.entries(&n)
         for i in range(n):
-            if e[i].key != NULL and strcasecmp(e[i].key, k) == 0:
+            if e[i].key != NULL and ap_cstr_casecmp(e[i].key, k) == 0:
                 return True
         return False
 
@@ -176,19 +191,32 @@ cdef class Table:
     # -- changing
 
     def __setitem__(self, key, value):
-        cdef bytes k = latin1_bytes(key)
-        cdef bytes v = latin1_bytes(value)
-        apr_table_set(self.get_table(), k, v)
+        cdef bytes k = self.text(key)
+        cdef bytes v = self.text(value)
+        apr_table_set(self.to_change(), k, v)
 
     def __delitem__(self, key):
         cdef bytes k = latin1_bytes(key)
-        apr_table_unset(self.get_table(), k)
+        apr_table_unset(self.to_change(), k)
 
     def add(self, key, value):
         """Append an entry, keeping those that key has already."""
-        cdef bytes k = latin1_bytes(key)
-        cdef bytes v = latin1_bytes(value)
-        apr_table_add(self.get_table(), k, v)
+        cdef bytes k = self.text(key)
+        cdef bytes v = self.text(value)
+        apr_table_add(self.to_change(), k, v)
+
+    cdef int append(self, Table other) except -1:
+        """Append all entries of another table."""
+        cdef apr_table_t *t = self.to_change()
+        cdef bytes k, v
+        for key, value in other.items():
+            k = self.text(key)
+            if value is None:               # stored as NULL: stays so
+                apr_table_add(t, k, NULL)
+            else:
+                v = self.text(value)
+                apr_table_add(t, k, v)
+        return 0
 
     def setdefault(self, key, default=""):
         """The first value of key; if it is missing, default, which is stored."""
@@ -204,44 +232,72 @@ cdef class Table:
         Raises:
             KeyError: the table is empty.
         """
-        cdef int n
+        cdef int n, i
         cdef apr_table_entry_t *e = self.entries(&n)
+        cdef apr_table_entry_t *rest
+        cdef apr_table_t *t
         if n == 0:
             raise KeyError("popitem(): table is empty")
-        pair = (latin1(e[n - 1].key), latin1(e[n - 1].val))
-        rest = self.items()[:n - 1]
-        key = pair[0].lower()
-        others = [v for k, v in rest if k.lower() == key]
-        del self[pair[0]]
-        if others:                  # unset removed them all: put them back in order
-            self.clear()
-            for k, v in rest:
-                self.add(k, "" if v is None else v)
+        n -= 1
+        pair = (latin1(e[n].key), latin1(e[n].val))
+        t = self.to_change()
+        for i in range(n):
+            if ap_cstr_casecmp(e[i].key, e[n].key) == 0:
+                break
+        else:
+            apr_table_unset(t, e[n].key)
+            return pair
+        # The key occurs before, and APR can only remove all of its entries: put
+        # back the others, the same strings.
+        rest = <apr_table_entry_t *> malloc(n * sizeof(apr_table_entry_t))
+        if rest == NULL:
+            raise MemoryError("no memory for a table")
+        memcpy(rest, e, n * sizeof(apr_table_entry_t))
+        apr_table_clear(t)
+        for i in range(n):
+            apr_table_addn(t, rest[i].key, rest[i].val)
+        free(rest)
         return pair
 
     def update(self, mapping):
-        """Set each key of a mapping to str(value)."""
+        """Set every key of a mapping; what is no str or bytes goes through str().
+
+        Keys that occur repeatedly in another table keep all their values.
+
+        Raises:
+            AttributeError: the argument has no keys().
+        """
+        if isinstance(mapping, Table):
+            if mapping is not self:
+                for key in mapping.keys():
+                    del self[key]
+                self.append(<Table> mapping)
+            return
         for key in mapping.keys():
             self[as_text(key)] = as_text(mapping[key])
 
     def clear(self):
         """Remove all entries."""
-        apr_table_clear(self.get_table())
+        cdef apr_table_t *t = self.to_change()
+        if self.which == TABLE_OWN:         # give the memory back, too
+            self.table = NULL
+            apr_pool_clear(self.pool)
+        else:
+            apr_table_clear(t)
 
     def copy(self):
         """An independent table with the same entries."""
         cdef Table other = Table()
-        for k, v in self.items():
-            other.add(k, "" if v is None else v)
+        other.append(self)
         return other
 
     # -- the rest of a mapping
 
-    def as_dict(self):
-        """A dict of lower-case keys to values (a list for repeated keys)."""
-        result = {}
+    cdef dict as_dict(self):
+        """A dict of folded keys to values (a list for repeated keys)."""
+        cdef dict result = {}
         for k, v in self.items():
-            k = k.lower()
+            k = fold(k)
             if k not in result:
                 result[k] = v
             elif isinstance(result[k], list):
@@ -253,10 +309,10 @@ cdef class Table:
     def __eq__(self, other):
         if isinstance(other, Table):
             return self.as_dict() == (<Table> other).as_dict()
-        if not hasattr(other, "keys"):
+        if not hasattr(other, "keys") or not hasattr(other, "__getitem__"):
             return NotImplemented
         return self.as_dict() == {
-            str(k).lower(): other[k] for k in other.keys()}
+            fold(k) if isinstance(k, str) else k: other[k] for k in other.keys()}
 
     def __ne__(self, other):
         result = self.__eq__(other)
@@ -265,11 +321,7 @@ cdef class Table:
     __hash__ = None
 
     def __repr__(self):
-        shown = {}
-        for k, v in self.items():
-            if k not in shown:
-                shown[k] = self[k]
-        return repr(shown)
+        return "{%s}" % ", ".join(["%r: %r" % item for item in self.items()])
 
     def __bool__(self):
         return not apr_is_empty_table(self.get_table())
@@ -278,6 +330,13 @@ cdef class Table:
 cdef object as_text(object value):
     """What the constructor and update() make of a key or value."""
     return value if isinstance(value, (str, bytes)) else str(value)
+
+
+cdef str fold(str key):
+    """A key with its ASCII letters in lower case."""
+    if key.isascii():
+        return key.lower()
+    return "".join([c.lower() if c.isascii() else c for c in key])
 
 
 @cython.internal

@@ -47,6 +47,12 @@ cdef bytes latin1_bytes(object value):
     raise TypeError("expected str or bytes, not %s" % type(value).__name__)
 
 
+cdef bint has_line_end(bytes text):
+    """Whether a CR or LF is in text that is to become part of a header."""
+    return memchr(PyBytes_AS_STRING(text), 10, PyBytes_GET_SIZE(text)) != NULL \
+        or memchr(PyBytes_AS_STRING(text), 13, PyBytes_GET_SIZE(text)) != NULL
+
+
 cdef bytes path_bytes(object value):
     """Bytes of a URI or file name given as str or bytes."""
     if isinstance(value, str):

@@ -20,7 +20,10 @@ def _text(value: object) -> str:
         text = value.decode("latin-1")
     elif isinstance(value, str):
         text = value
-        text.encode("latin-1")  # UnicodeEncodeError is a ValueError
+        try:
+            text.encode("latin-1")
+        except UnicodeEncodeError:
+            raise TypeError(f"not an ISO-8859-1 string: {text!r:.60}") from None
     else:
         raise TypeError(f"table keys and values must be str or bytes, not {type(value).__name__}")
     if "\0" in text:
@@ -46,9 +49,9 @@ class mp_table:  # noqa: N801  (type name that applications print)
             replace earlier ones; what is no str or bytes is converted with str().
 
     Raises:
-        TypeError: an element of the sequence is no sequence.
-        ValueError: such an element does not have two members; or text is outside
-            Latin-1 or contains NUL.
+        TypeError: an element of the sequence is no sequence; or text is outside
+            Latin-1.
+        ValueError: such an element does not have two members; or text contains NUL.
     """
 
     __slots__ = ("__dict__", "_entries")
@@ -188,6 +191,8 @@ class mp_table:  # noqa: N801  (type name that applications print)
         Raises:
             AttributeError: the argument has no ``keys``.
         """
+        if mapping is self:
+            return
         if isinstance(mapping, mp_table):
             for key in mapping:
                 del self[key]
