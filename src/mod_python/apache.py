@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
     from . import _core
     from ._core import Server
-    from ._core import Table as table  # noqa: N813
     from ._dispatch.modules import Entry
 
+    table = _core.Table
     _inside: bool
 else:
     try:

@@ -60,5 +60,7 @@ def run() -> None:
                     f"    {type(exc).__name__}: {exc}",
                 ):
                     apache.log_error(line, apache.APLOG_ERR, server)
-            except BaseException:  # a repr or str of the application's that fails
-                apache.log_error("mod_python: a clean-up failed", apache.APLOG_ERR, None)
+            except BaseException as failure:  # a repr or str of the application's
+                from .report import last_resort
+
+                last_resort(failure)

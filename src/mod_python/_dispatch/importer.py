@@ -68,6 +68,8 @@ class Importer:
         lock: guards the records; held for a few assignments only.
         files: record of each file, by path.
         labels: the same by label.
+        partial: for threads in the middle of a load, the modules they were given
+            half loaded because to wait for them would have been a deadlock.
     """
 
     def __init__(
@@ -86,10 +88,8 @@ class Importer:
         self._log = log if log is not None else _log
         self.lock = allocate_lock()
         self._loader = Loader(self)
-        # Threads in the middle of a load: how deep, and which modules they were
-        # given half-loaded because waiting for them would have been a deadlock.
-        self._depth: dict[int, int] = {}
-        self._partial: dict[int, list[Entry]] = {}
+        self._depth: dict[int, int] = {}  # threads in the middle of a load: how deep
+        self.partial: dict[int, list[Entry]] = {}
         self._warned: set[str] = set()
         self._builtins: dict[str, Any] = {}
         self.namespace_builtins()
@@ -379,7 +379,7 @@ class Importer:
         finally:
             if outermost:
                 del self._depth[me]
-                self._partial.pop(me, None)
+                self.partial.pop(me, None)
             else:
                 self._depth[me] -= 1
 
@@ -414,7 +414,7 @@ class Importer:
                     self._log(f"mod_python: import cycle: {entry.file} is being loaded", 5)
                 return module
             if entry.owner and sys.modules.get(label) is module:
-                self._partial.setdefault(me, []).append(entry)
+                self.partial.setdefault(me, []).append(entry)
                 return module
             if entry.failures != failures:
                 raise plain(
@@ -437,7 +437,7 @@ class Importer:
         Returns:
             whether there were any.
         """
-        waiting = self._partial.pop(me, None)
+        waiting = self.partial.pop(me, None)
         if not waiting:
             return False
         for entry in waiting:

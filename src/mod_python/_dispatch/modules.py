@@ -73,7 +73,7 @@ class Entry:
         checked: when the files were last looked at (the importer's clock).
         dirty: it must be loaded again.
         failed: text of the exception that the last load ended with, or "".
-        failures: how many loads have failed.
+        failures: how many loads have failed for good.
         owner: identifier of the thread that executes it now, or 0.
         loading: the module object it is executing, or None.
         pending: `children` of the load in progress.
@@ -204,7 +204,10 @@ class Loader:
             with self.importer.lock:
                 entry.dirty = entry.module is not None
                 entry.failed = _describe(exc)
-                entry.failures += 1
+                # After being given a half-loaded module another attempt may succeed,
+                # so those who wait are to try for themselves.
+                if entry.owner not in self.importer.partial:
+                    entry.failures += 1
             raise
         else:
             importer = self.importer

@@ -17,25 +17,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType
-    from typing import Any
+    from typing import Any, TypeVar
 
     from .handler import Handler
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 # id of a code object -> name of the local variable that holds the subject.  By
 # id, because hashing a code object hashes all of its constants.
 _entry_points: dict[int, str] = {}
 
 
-def entry_point(local: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def entry_point(local: str) -> Callable[[F], F]:
     """Mark a function of the dispatcher as one that `current()` stops at.
 
     It must have the local variables `handler` and `settings`.
 
     Args:
-        local: name of its variable that holds the request, connection or server.
+        local: name of its variable that holds the request, connection or server;
+            "req" for a request.
     """
 
-    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+    def mark(function: F) -> F:
         _entry_points[id(function.__code__)] = local
         return function
 
@@ -49,14 +52,16 @@ class Scope:
         subject: the request, connection or, for PythonImport, the main server.
         handler: the handler that runs.
         settings: (debug, autoreload, python_path, pdb), all merged.
+        is_request: whether the subject is a request.
     """
 
-    __slots__ = ("handler", "settings", "subject")
+    __slots__ = ("handler", "is_request", "settings", "subject")
 
-    def __init__(self, subject: Any, handler: Handler, settings: tuple[Any, ...]) -> None:
+    def __init__(self, subject: Any, handler: Handler, settings: tuple[Any, ...], is_request: bool = False) -> None:
         self.subject = subject
         self.handler = handler
         self.settings = settings
+        self.is_request = is_request
 
     def root(self) -> str | None:
         """The handler root: the handler's directory, else the document root."""
@@ -68,18 +73,13 @@ class Scope:
     def seen(self) -> dict[str, ModuleType]:
         """The modules that this request has obtained so far, by label.
 
-        An object that takes no attributes (a connection, a server) gets a fresh
-        dict each time.
+        Only a request takes attributes and ends soon; others get a fresh dict.
         """
-        subject = self.subject
-        try:
-            return subject._mp_seen  # type: ignore[no-any-return]
-        except AttributeError:
-            seen: dict[str, ModuleType] = {}
-        try:
-            subject._mp_seen = seen
-        except AttributeError:
-            pass
+        seen: dict[str, ModuleType] | None = getattr(self.subject, "_mp_seen", None) if self.is_request else None
+        if seen is None:
+            seen = {}
+            if self.is_request:
+                self.subject._mp_seen = seen
         return seen
 
 
@@ -93,6 +93,6 @@ def current() -> Scope | None:
             handler = values.get("handler")
             settings = values.get("settings")
             if handler is not None and settings is not None:
-                return Scope(values[local], handler, settings)
+                return Scope(values[local], handler, settings, local == "req")
         frame = frame.f_back
     return None
