@@ -361,15 +361,17 @@ cdef class Connection:
             "cannot %s: no connection handler owns this connection; "
             "in a request handler use the request" % what)
 
-    cdef Py_ssize_t fill(self) except -1:
-        """Get more input, waiting for it; 0 at the end of the stream."""
+    cdef Py_ssize_t fill(self, size_t most) except -1:
+        """Get more input, waiting for it; 0 at the end of the stream.
+
+        Raises LimitError if more than ``most`` bytes are there already: how a
+        message was cut into segments makes no difference to a limit.
+        """
         cdef Py_ssize_t n = READ_AGAIN
+        if buffer_len(&self.inp) > most:
+            over_limit(most)
         if self.ended:
             return 0
-        if buffer_len(&self.inp) > self.limit_:
-            raise LimitError(
-                "more than %d bytes without the end of a message; raise conn.limit "
-                "if the protocol allows such messages" % self.limit_)
         # With output pending the peer most likely waits for it, unless more
         # input was left the last time.
         if (self.out_len == 0 or self.was_full) and self.is_plain() \
@@ -442,11 +444,13 @@ cdef class Connection:
                         have = found + 1 - (self.inp.data + self.inp.pos)
                         if 0 < length < <Py_ssize_t> have:
                             have = length
+                        if have > self.limit_:
+                            over_limit(self.limit_)
                         return buffer_take(&self.inp, have)
                     scanned = have
-                if 0 < length <= <Py_ssize_t> have:
+                if 0 < length <= <Py_ssize_t> min(have, self.limit_):
                     return buffer_take(&self.inp, length)
-                if self.fill() == 0:
+                if self.fill(self.limit_) == 0:
                     return buffer_take(&self.inp, have) if have else self.at_end()
         finally:
             self.reading = False
@@ -466,11 +470,11 @@ cdef class Connection:
         self.start_reading()
         try:
             if length < 0:
-                while self.fill():
+                while self.fill(self.limit_):
                     pass
             have = buffer_len(&self.inp)
             if not have:
-                if self.fill() == 0:
+                if self.fill(self.limit_) == 0:
                     return self.at_end()
                 have = buffer_len(&self.inp)
             if 0 < length < <Py_ssize_t> have:
@@ -499,7 +503,7 @@ cdef class Connection:
             if length == 0:
                 return b""
             while buffer_len(&self.inp) < <size_t> length:
-                if self.fill() == 0:
+                if self.fill(self.limit_) == 0:
                     partial = buffer_take(&self.inp, buffer_len(&self.inp)) \
                         if buffer_len(&self.inp) else b""
                     self.end_told = True
@@ -545,7 +549,7 @@ cdef class Connection:
                     scanned = have - n + 1
                 if have >= most:
                     raise LimitError("no separator within %d bytes" % most)
-                if self.fill() == 0:
+                if self.fill(most) == 0:
                     self.end_told = True
                     raise IncompleteRead(
                         buffer_take(&self.inp, have) if have else b"", None)
@@ -573,7 +577,7 @@ cdef class Connection:
         self.start_reading()
         try:
             while buffer_len(&self.inp) < <size_t> length:
-                if self.fill() == 0:
+                if self.fill(self.limit_) == 0:
                     break
             have = min(buffer_len(&self.inp), <size_t> length)
             return PyBytes_FromStringAndSize(self.inp.data + self.inp.pos, have) \
@@ -945,6 +949,12 @@ cdef class Connection:
         return "<mp_conn %d from %s:%d>" % (
             self.c.id, latin1(self.c.client_ip),
             self.c.client_addr.port if self.c.client_addr != NULL else 0)
+
+
+cdef int over_limit(size_t most) except -1:
+    raise LimitError(
+        "more than %d bytes without the end of a message; raise conn.limit "
+        "if the protocol allows such messages" % most)
 
 
 cdef long long now_us() noexcept nogil:
