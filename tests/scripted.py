@@ -1,0 +1,227 @@
+"""A server whose connection handler is written where it is tested.
+
+The first line of a connection carries the source of the handler for the rest of that
+connection, so a test shows both ends of the conversation in one place, and one httpd
+serves a whole file of tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import socket
+import ssl
+import struct
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mod_python.testing import LogRecord, Response, Server
+from mod_python.testing.client import request
+
+#: Runs what the first line says. ``kept`` outlives the connection.
+HANDLER = """
+import os
+from mod_python import apache
+
+kept = {}
+
+def connectionhandler(conn):
+    source = bytes.fromhex(conn.readline().decode()).decode()
+    scope = {"apache": apache, "kept": kept, "os": os}
+    exec(compile(source, "<test>", "exec"), scope)
+    return scope["handler"](conn)
+"""
+
+#: Seconds to wait for anything; far more than it takes.
+TIMEOUT = 30.0
+
+
+@contextlib.contextmanager
+def running(config: str = "", **arguments: Any) -> Iterator[Server]:
+    """Run a server for several tests, and check its log when it has ended, as `httpd` does."""
+    server = Server(config, **arguments)
+    with server:
+        yield server
+    problems = server.problems()
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+class Scripted:
+    """The server, and what tests do with it.
+
+    Its first port is plain, its second one speaks TLS. It has one child process, so that
+    connections find what others have kept there.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def open(self, body: str, data: bytes = b"", *, tls: bool = False) -> socket.socket:
+        """Connect, with `body` as the body of ``handler(conn)``, and send `data` after it.
+
+        A body that does not return anything returns OK.
+        """
+        source = "def handler(conn):\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n    return apache.OK\n"
+        sock = self.server.connect(int(tls))
+        sock.sendall(source.encode().hex().encode() + b"\n" + data)
+        return sock
+
+    def run(self, body: str, data: bytes = b"", *, end: bool = False, tls: bool = False) -> bytes:
+        """Run a handler to its end; return what it sent.
+
+        Args:
+            body: The body of ``handler(conn)``.
+            data: What to send to it.
+            end: Close the sending direction after the data.
+            tls: Use the port with TLS.
+        """
+        with self.open(body, data, tls=tls) as sock:
+            if end:
+                sock.shutdown(socket.SHUT_WR)
+            return receive_all(sock)
+
+    def value(self, body: str, data: bytes = b"", *, end: bool = False, tls: bool = False) -> Any:
+        """Run a function of ``conn`` in the handler; return what it returned, a literal."""
+        source = "def function(conn):\n" + textwrap.indent(textwrap.dedent(body), "    ")
+        answer = self.run(source + "\nconn.write(ascii(function(conn)).encode())", data, end=end, tls=tls)
+        return ast.literal_eval(answer.decode())
+
+    def mark(self) -> int:
+        """Return the present length of the error log, for `since`."""
+        return len(self.server.log_records())
+
+    def since(self, mark: int, level: str = "info") -> list[LogRecord]:
+        """Return what was logged after `mark`, at `level` or above, by our own module or on stderr."""
+        records = self.server.log_records()[mark:]
+        return [record for record in records if record.module in ("python", "") and record.at_least(level)]
+
+    def wait_logged(self, mark: int, text: str) -> LogRecord:
+        """Wait until a record after `mark` contains a text."""
+        found: list[LogRecord] = []
+
+        def look() -> bool:
+            found[:] = [record for record in self.server.log_records()[mark:] if text in record.message]
+            return bool(found)
+
+        self.server.wait_until(look, TIMEOUT, f"{text!r} in the error log")
+        return found[0]
+
+
+@contextlib.contextmanager
+def scripted() -> Iterator[Scripted]:
+    """Run such a server."""
+    with running(handler=HANDLER, listen=2, tls=[1], processes=1) as server:
+        yield Scripted(server)
+
+
+# ---- the client's end
+
+
+def receive_exactly(sock: socket.socket, count: int) -> bytes:
+    """Receive `count` bytes; fewer only if the peer closes."""
+    data = bytearray()
+    while len(data) < count:
+        part = sock.recv(min(count - len(data), 1 << 20))
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    """Receive until the peer closes."""
+    return b"".join(iter(lambda: sock.recv(1 << 16), b""))
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a connection with a reset instead of an orderly end."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def wait_read(sock: socket.socket) -> None:
+    """Wait until the server has read all that the socket has sent.
+
+    So that the next bytes reach the handler in another segment.
+    """
+    client, server = sock.getsockname()[1], sock.getpeername()[1]
+    wanted = (f":{server:04X}", f":{client:04X}")
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        for line in Path("/proc/net/tcp").read_text().splitlines():
+            fields = line.split()
+            if fields[1][8:] == wanted[0] and fields[2][8:] == wanted[1]:
+                if fields[4].endswith(":00000000"):
+                    return
+                break
+        else:
+            raise ConnectionError("the server has no such connection")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the server did not read what was sent")
+        os.sched_yield()
+
+
+class TlsPeer:
+    """A TLS client that can say that it has ended and go on reading, which `ssl` sockets cannot."""
+
+    def __init__(self, server: Server, index: int) -> None:
+        self._sock = server.connect_plain(index)
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=str(server.certificate.certificate))
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname="localhost")
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._push()
+                self._in.write(self._sock.recv(1 << 16))
+        self._push()
+
+    def _push(self) -> None:
+        self._sock.sendall(self._out.read())
+
+    def sendall(self, data: bytes) -> None:
+        """Send data."""
+        self._tls.write(data)
+        self._push()
+
+    def end(self) -> None:
+        """Send close_notify."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        self._push()
+
+    def receive_all(self) -> bytes:
+        """Receive until the peer's close_notify."""
+        data = b""
+        while True:
+            try:
+                part = self._tls.read(1 << 16)
+            except ssl.SSLWantReadError:
+                more = self._sock.recv(1 << 16)
+                if not more:
+                    raise ConnectionError("the connection ended without close_notify") from None
+                self._in.write(more)
+                continue
+            except ssl.SSLZeroReturnError:
+                return data
+            if not part:
+                return data
+            data += part
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+
+def http_request(server: Server, sock: socket.socket, method: str, target: str, body: bytes | None = None) -> Response:
+    """Make one HTTP request on a connection that is open, and close it."""
+    return request(sock, method, target, (server.host, server.port), body)
