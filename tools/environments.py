@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from build_support.errors import BuildError
-from build_support.httpd import PYPI, PYPI_PACKAGE, find_apxs
+from build_support.httpd import PYPI, PYPI_HTTPD, PYPI_PACKAGE, find_apxs
 
 from . import system
 from .pythons import ROOT, Python, look_at
@@ -85,6 +85,10 @@ class Environment:
             check=True,
         ).stdout.strip()
 
+    def site_packages(self) -> Path:
+        """Tell where packages with compiled parts are installed in it."""
+        return Path(self.ask("-c", "import sysconfig; print(sysconfig.get_path('platlib'))"))
+
     def pip(self, *arguments: str) -> None:
         """Install something into it."""
         self.run("-m", "pip", "install", "-q", *arguments)
@@ -122,7 +126,9 @@ class Environment:
         self._write_note(f"{ROOT}\n{self.base.base}\n{self.base.version}\n{made_from}")
 
     def add_pypi_httpd(self) -> None:
-        """Install the PyPI httpd: the one step that takes minutes."""
+        """Install the PyPI httpd, if it is not there: the one step that takes minutes."""
+        if (self.site_packages() / PYPI_HTTPD).is_dir():
+            return
         system.prepare_for_pypi_httpd()
         system.say(f"installing {PYPI_PACKAGE}; the first time, an httpd is compiled: some minutes")
         self.pip(PYPI_PACKAGE)
@@ -187,8 +193,7 @@ def _no_httpd(environment: Environment) -> bool:
     if os.environ.get("APXS") == PYPI:
         return True
     try:
-        platlib = environment.ask("-c", "import sysconfig; print(sysconfig.get_path('platlib'))")
-        return find_apxs(site_packages=(platlib,)) is None
+        return find_apxs(site_packages=[environment.site_packages()]) is None
     except BuildError as error:
         system.fail(str(error))
 
