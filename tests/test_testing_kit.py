@@ -238,7 +238,7 @@ class TestEnd:
         import subprocess
 
         def handler(req):
-            req.write(str(subprocess.Popen(["sleep", "600"]).pid))
+            req.write(str(subprocess.Popen(["sh", "-c", "trap '' TERM; exec sleep 600"]).pid))
             return 0
         """
         with Server(handler=source) as server:
