@@ -1,0 +1,345 @@
+"""Every program, configuration and command of the README and the manual, run.
+
+How a block says what it is: `tests.pages`. In the pages, ``/srv/app`` is where the files
+of a server are, 8000 (or 80) its HTTP port and 7000 its port for connections; here they
+are a temporary directory and free ports.
+
+What changes the machine (installing packages, the system's own httpd) is not run;
+`NOT_RUN` checks such commands in another way. A command that is in neither way known
+fails the test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from build_support.errors import REMEDIES
+from mod_python.httpd.errors import ConfigError
+from mod_python.testing import Server
+from tests.pages import Block, Section, commands, matches, sections
+from tests.serving import TIMEOUT, Running, Serve, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+# benchmarks.md measures, which takes a quarter of an hour; `pytest benchmarks` tests its tools.
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "benchmarks.md"),
+]
+SITE = "/srv/app"
+_REMEDIES = "\n".join(command for rows in REMEDIES.values() for _, command in rows)
+
+ECHO = """\
+from mod_python import apache
+
+def connectionhandler(conn):
+
+    while 1:
+        conn.write(conn.readline())
+
+    return apache.OK
+"""
+
+
+def _is_a_remedy(command: str) -> bool:
+    """The packages are those that the build itself asks for when they are missing."""
+    return re.sub(r"^sudo |-y ", "", command) in _REMEDIES
+
+
+def _extras_exist(command: str) -> bool:
+    project = (ROOT / "pyproject.toml").read_text()
+    return all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in re.findall(r"\[(\w+)\]", command))
+
+
+def _accepted(command: str) -> bool:
+    return True
+
+
+#: Commands that are not run: pattern → another check.
+NOT_RUN: dict[str, Callable[[str], bool]] = {
+    r"(sudo )?(apt-get|dnf|apk|brew|xcode-select) ": _is_a_remedy,
+    r"(sudo )?([A-Z]+=\S+ )*(\S+/)?pip install ": _extras_exist,
+    # The system's own httpd is not ours to change.
+    r"(sudo )?(a2enmod python|apachectl \w+|systemctl \w+ (apache2|httpd))$": _accepted,
+    r"(sudo )?\S+/mod_python module-config > /etc/": _accepted,
+    r"(sudo )?python3(\.\d+)? -m venv /(opt|srv)/": _accepted,
+    r"git clone ": _accepted,
+    r"PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install ": _accepted,
+}
+
+# Stand-ins, so that neither program has to be installed (and real ones of some kinds
+# go on waiting for a second).
+_NC = """\
+import socket, sys
+*_, host, port = sys.argv
+with socket.create_connection((host, int(port)), 30) as sock:
+    sock.sendall(sys.stdin.buffer.read())
+    sock.shutdown(socket.SHUT_WR)
+    while data := sock.recv(65536):
+        sys.stdout.buffer.write(data)
+"""
+_CURL = """\
+import argparse, ssl, sys, urllib.error, urllib.request
+parser = argparse.ArgumentParser()
+parser.add_argument("-s", action="store_true")
+parser.add_argument("-i", action="store_true")
+parser.add_argument("--insecure", action="store_true")
+parser.add_argument("-o")
+parser.add_argument("-w", default="")
+parser.add_argument("-d", "--data-binary", dest="data")
+parser.add_argument("-H", action="append", default=[])
+parser.add_argument("url")
+args = parser.parse_args()
+request = urllib.request.Request(args.url, args.data.encode() if args.data else None)
+for header in args.H:
+    request.add_header(*header.split(": ", 1))
+try:
+    answer = urllib.request.urlopen(request, timeout=30, context=ssl._create_unverified_context())
+except urllib.error.HTTPError as error:
+    answer = error
+body = answer.read()
+if args.i:
+    print(f"HTTP/1.1 {answer.status} {answer.reason}\\n{answer.headers}", end="")
+if args.o is None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(body)
+    sys.stdout.flush()
+print(args.w.replace("%{http_code}", str(answer.status)).replace("\\\\n", "\\n"), end="")
+"""
+
+
+class Reader:
+    """Someone who does what a section says.
+
+    Args:
+        directory: Where to work; httpd's children can read it.
+        serve: Starts ``mod_python serve``.
+        before: Blocks of earlier sections of the page, whose files exist already.
+    """
+
+    def __init__(self, directory: Path, serve: Serve, before: list[Block]) -> None:
+        self.work = serve.directory
+        self.serve = serve
+        self.server: Server | None = None
+        self.running: Running | None = None
+        self.ports: dict[str, int] = {}
+        self.files = {block.name: block.text for block in before if block.name}
+        for name, text in self.files.items():
+            serve.write(name, text)
+        self.refusal: str | None = None
+        self.logged: list[str] = []
+        self.bin = directory / "bin"
+        self.bin.mkdir()
+        for name, source in (("nc", _NC), ("curl", _CURL)):
+            program = self.bin / name
+            program.write_text(f"#!{sys.executable}\n{source}")
+            program.chmod(0o755)
+
+    # ---- blocks
+
+    def do(self, block: Block) -> None:
+        """Do what one block says."""
+        if block.language != "text":
+            self.refusal = None
+        if block.kind == "console":
+            for command, output in commands(block.text):
+                self.type(command, output)
+        elif block.kind == "apache refused":
+            self.refuse(block)
+        elif block.kind == "apache" and not block.name:
+            self.start(block)
+        elif block.name and block.kind in ("python", "apache", "html", "toml"):
+            self.files[block.name] = block.text
+            self.serve.write(block.name, block.text)
+            if block.language == "python":
+                compile(block.text, block.name, "exec")
+        elif block.kind == "text" and self.refusal is not None:
+            assert " ".join(block.text.split()) in " ".join(self.refusal.split()), self.refusal
+        elif block.kind == "text log":
+            self.look_for(block.text)
+        elif block.kind != "text diagram":
+            raise AssertionError(f"line {block.line}: nobody knows how to run a block {block.kind!r}; see tests/pages.py")
+
+    def start(self, block: Block) -> None:
+        """Start a server with a configuration and the files so far."""
+        self.stop()
+        config, numbers = self._own(block.text)
+        self.server = Server(config, files=self.files, listen=max(len(numbers), 1))
+        self.server.start()
+        first = {"80": self.server.port, "7000": self.server.port, "8000": self.server.port}
+        self.ports = {**first, **dict(zip(numbers, self.server.ports, strict=False))}
+
+    def refuse(self, block: Block) -> None:
+        """See that httpd does not start with a configuration."""
+        self.stop()
+        config, numbers = self._own(block.text)
+        server = Server(config, files=self.files, listen=max(len(numbers), 1))
+        try:
+            with pytest.raises(ConfigError) as error:
+                server.start()
+        finally:
+            server.stop()
+        self.refusal = str(error.value)
+
+    def _own(self, config: str) -> tuple[str, list[str]]:
+        """Move a configuration to our directory and ports."""
+        numbers = re.findall(r"^Listen (?:\S+:)?(\d+)", config, re.MULTILINE)
+        config = re.sub(r"^(Listen|LoadModule python_module) .*\n", "", config, flags=re.MULTILINE)
+        for index, number in enumerate(numbers, 1):
+            config = config.replace(f"*:{number}>", f"*:${{PORT{index if index > 1 else ''}}}>")
+        return config.replace(SITE, "${SITE}"), numbers
+
+    # ---- commands
+
+    def type(self, command: str, output: str) -> None:
+        """Type a command and compare what it prints."""
+        for pattern, check in NOT_RUN.items():
+            if re.match(pattern, command):
+                assert check(command), command
+                return
+        if command.startswith("make "):
+            self.make(command)
+        elif command.startswith("mod_python serve ") and "--print-config" not in command:
+            assert not output, "serve runs in the foreground; its output is not compared"
+            self.run(command.split()[2:], ROOT if "examples/" in command else self.work)
+        else:
+            self.compare(command, output)
+
+    def make(self, command: str) -> None:
+        """See that the target exists, and do what ``make run`` would do after the setup."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        done = subprocess.run(
+            ["make", "-n", *command.split()[1:]], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        serve = re.search(r"exec \S+/mod_python serve (.*) --listen (\S+)$", done.stdout, re.MULTILINE)
+        if command.split()[1] == "run":
+            assert serve is not None, done.stdout
+            assert serve[2] == "127.0.0.1:7000"
+            self.run(serve[1].split(), ROOT)
+
+    def run(self, arguments: list[str], directory: Path) -> None:
+        """Run ``mod_python serve`` on a free port."""
+        self.stop()
+        port = free_port()
+        self.serve.directory = directory
+        self.running = self.serve.start(*arguments, "--listen", f"127.0.0.1:{port}")
+        self.serve.directory = self.work
+        self.ports = {"7000": port, "8000": port}
+
+    def compare(self, command: str, output: str) -> None:
+        """Run a command in the shell."""
+        if "80" in self.ports:
+            command = command.replace("http://127.0.0.1/", f"http://127.0.0.1:{self.ports['80']}/")
+        for number, port in self.ports.items():
+            command = re.sub(rf"(127\.0\.0\.1[ :]){number}\b", rf"\g<1>{port}", command)
+        paths = [str(self.bin), str(Path(sys.executable).parent), os.environ["PATH"]]
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.work,
+            env={**os.environ, "PATH": os.pathsep.join(paths)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=2 * TIMEOUT,
+            check=False,
+        )
+        actual = done.stdout + done.stderr
+        if self.server is not None:
+            actual = actual.replace(str(self.server.site), SITE)
+        if re.match(r"(\S+/)?pytest ", command):
+            assert done.returncode == 0, actual
+            assert output.strip() in actual
+        else:
+            assert matches(output, actual), f"$ {command}\n{actual}(expected:)\n{output}"
+
+    # ---- the error log
+
+    def look_for(self, text: str) -> None:
+        """Wait until the error log has the lines of a block; they were expected."""
+        assert self.server is not None
+        for line in text.splitlines():
+            pattern = ".*".join(re.escape(part) for part in line.replace(SITE, str(self.server.site)).split("..."))
+            self.server.allow(pattern)
+            self.server.wait_for_log(pattern)
+
+    def stop(self) -> None:
+        """End what was started, and see that it went well."""
+        if self.server is not None:
+            server, self.server = self.server, None
+            server.stop()
+            assert server.problems() == []
+        if self.running is not None:
+            running, self.running = self.running, None
+            assert running.interrupt() == 0, running.output
+            assert "Traceback" not in running.output, running.output
+
+
+def _cases() -> Iterator[object]:
+    for page in PAGES:
+        before: list[Block] = []
+        for section in sections(page):
+            name = f"{page.relative_to(ROOT)}: {section.title}"
+            yield pytest.param(section, list(before), id=name)
+            before += section.blocks
+
+
+@pytest.mark.parametrize(("section", "before"), list(_cases()))
+def test_section(section: Section, before: list[Block], public_path: Path, serve: Serve) -> None:
+    reader = Reader(public_path, serve, before)
+    try:
+        for block in section.blocks:
+            reader.do(block)
+        reader.stop()
+    finally:
+        if reader.server is not None:
+            reader.server.stop()
+
+
+def test_every_program_is_used() -> None:
+    """A file that no later block mentions was only compiled, not run."""
+    for page in PAGES:
+        blocks = [block for section in sections(page) for block in section.blocks]
+        for number, block in enumerate(blocks):
+            if block.name:
+                stem = re.escape(Path(block.name).stem)
+                later = "".join(other.text for other in blocks[number + 1 :])
+                assert re.search(rf"\b{stem}\b", later), f"{page.name}:{block.line}: {block.name} is never run"
+
+
+def test_the_echo_server_is_the_same_everywhere() -> None:
+    found = [
+        block.text
+        for page in (ROOT / "README.md", ROOT / "docs" / "connections.md", ROOT / "docs" / "serve.md")
+        for section in sections(page)
+        for block in section.blocks
+        if block.name == "echo.py"
+    ]
+    assert len(found) >= 3
+    assert set(found) == {ECHO}
+    assert (ROOT / "examples" / "echo" / "echo.py").read_text() == ECHO
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "docs" / "benchmarks.md", ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_index_lists_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, page.name
+
+
+def test_make_is_there() -> None:
+    assert shutil.which("make"), "the commands of the README need make"
