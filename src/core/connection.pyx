@@ -45,6 +45,7 @@ cdef enum:
     READ_END = 0
     READ_AGAIN = -1
     READ_ERROR = -2
+    READ_STOPPED = -3           # the child has to end at once
 
 # Longest message that a reading method collects unless told otherwise.  Lines
 # of tens of megabytes are legitimate; without any bound one peer could fill the
@@ -246,12 +247,18 @@ cdef class Connection:
         cdef const char *data
         cdef apr_size_t length
         cdef apr_status_t rv
+        cdef apr_os_sock_t fd = -1
         cdef bint end = False
         if buffer_room(&self.inp, BUFFER_START // 2 if buffer_len(&self.inp) else BUFFER_START) < 0:
             self.error = APR_ENOMEM
             return READ_ERROR
         room = self.inp.cap - self.inp.end
         if self.is_plain():
+            # An MPM that ends at once closes the sockets under its threads, and
+            # the number may be that of another file by now.
+            if apr_os_sock_get(&fd, self.sock) != APR_SUCCESS or fd != self.fd:
+                self.error = ECONNABORTED
+                return READ_ERROR
             while True:
                 n = recv(self.fd, self.inp.data + self.inp.end, room, MSG_DONTWAIT)
                 if n > 0:
@@ -297,7 +304,6 @@ cdef class Connection:
     cdef Py_ssize_t wait_and_receive(self) noexcept nogil:
         """Send what is pending, then wait for input.  Takes the mutex itself."""
         cdef Py_ssize_t n = READ_AGAIN
-        cdef pollfd p
         cdef int ready, ms
         cdef long long deadline = 0, left
         cdef bint look_first
@@ -324,14 +330,14 @@ cdef class Connection:
                 left = deadline - now_us()
                 # Rounded up, so that a time-out is never early; and within an int.
                 ms = <int> ((min(left, forever()) + 999) // 1000) if left > 0 else 0
-            p.fd = self.fd
-            p.events = POLLIN
-            p.revents = 0
             self.waiting = True
             pthread_mutex_unlock(&self.lock)
-            ready = poll(&p, 1, ms)
+            ready = mp_wait_readable(self.fd, ms)
             pthread_mutex_lock(&self.lock)
             self.waiting = False
+            if ready == MP_WAIT_STOP:
+                n = READ_STOPPED
+                break
             if ready == 0 and deadline and now_us() >= deadline:
                 self.error = APR_TIMEUP
                 n = READ_ERROR
@@ -390,6 +396,10 @@ cdef class Connection:
                 raise ConnectionClosed("this connection was closed while waiting for input")
             self.ended = True
             return 0
+        if n == READ_STOPPED:
+            self.ended = self.end_told = True
+            self.c.aborted = 1      # httpd has closed the descriptor
+            raise ConnectionClosed("the server stops")
         self.fail("reading")
 
     cdef int fail(self, str doing) except -1:

@@ -254,6 +254,7 @@ static apr_status_t slots_gone(void *data)
 {
     mp_slot *slot;
 
+    MP_COUNT(records, -1);
     for (slot = data; slot; slot = slot->next) {
         if (slot->object)
             mp_python_call(slot->interp, MP_CALL_DETACH, slot);
@@ -281,6 +282,7 @@ static mp_slot *find_slot(ap_conf_vector_t *vector, apr_pool_t *pool, mp_interp 
     }
     else {
         ap_set_module_config(vector, &python_module, slot);
+        MP_COUNT(records, 1);
         apr_pool_cleanup_register(pool, slot, slots_gone, apr_pool_cleanup_null);
     }
     return slot;
@@ -397,6 +399,7 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_optional_fn_retrieve(find_optional_functions, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    mp_register_end_hooks();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(content_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -19,24 +19,16 @@
  * already (a pool clean-up that runs inside a call made from Python) is set
  * aside and put back, so the pair nests.
  *
- * End of the child: `closing` stops new entries; then clean-ups and atexit
- * functions run in every interpreter, sub-interpreters end, Python is
- * finalised.  Each step is left out, with a log line, where it would not be
- * safe (threads still inside), and all of it together has a time limit: an
- * alarm whose handler ends the process.
+ * End of the child: child_end.c, which shares interpreter.h with this file.
  */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "shell.h"
+#include "interpreter.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 APLOG_USE_MODULE(python);
 
@@ -47,56 +39,10 @@ APLOG_USE_MODULE(python);
 #define MP_PYTHON_EXECUTABLE ""
 #endif
 
-/* More than a few interpreters per child is a configuration that got out of
- * hand (PythonInterpPerDirectory over a large tree): each costs megabytes. */
-#define MP_MAX_INTERPRETERS 256
-
-/* Longest time the whole end of a child may take.  httpd's parent sends
- * SIGTERM a second time after a few seconds and SIGKILL after about ten. */
-#define MP_EXIT_SECONDS 5
-
-/* How long to wait for threads that are still inside Python when the child
- * ends.  In an ordinary stop httpd has joined its threads already. */
-#define MP_EXIT_WAIT_MS 500
-
-typedef enum { STATE_NEW = 0, STATE_READY, STATE_FAILED } mp_state;
-
-struct mp_interp {
-    const char *name;
-    int index;                      /* place in mp_thread.states */
-    int state;                      /* mp_state; read with acquire */
-    PyInterpreterState *interp;
-    PyObject *call;                 /* the callable the core registered */
-    pthread_mutex_t making;
-};
-
-typedef struct mp_thread {
-    int inside;                     /* nesting depth of attach() */
-    mp_interp *current;
-    struct mp_thread *next, **prev; /* all threads, under registry */
-    PyThreadState *states[MP_MAX_INTERPRETERS];
-} mp_thread;
-
-static struct {
-    server_rec *server;
-    int started;                    /* Python runs in this process */
-    int closing;                    /* no new entries (atomic) */
-    long active;                    /* threads between attach and detach (atomic) */
-    pthread_key_t key;
-    pthread_mutex_t registry;       /* guards interps[], n, threads */
-    int n;
-    mp_interp *interps[MP_MAX_INTERPRETERS];
-    mp_thread *threads;
-} py = { .registry = PTHREAD_MUTEX_INITIALIZER };
+mp_python py = { .registry = PTHREAD_MUTEX_INITIALIZER };
 
 #ifdef MP_DEBUG
 mp_counters mp_count;
-#endif
-
-#if PY_VERSION_HEX >= 0x030d0000
-#define current_tstate() PyThreadState_GetUnchecked()
-#else
-#define current_tstate() _PyThreadState_UncheckedGet()
 #endif
 
 /* ---- per-thread data ---------------------------------------------------- */
@@ -135,19 +81,25 @@ static void thread_ends(void *data)
     /* Once the child is closing, whoever closes it deletes the states. */
     if (!enter_gate())
         return;
+    /* Objects that go with the state (threading.local) may run Python code;
+     * that code finds the thread as it was.  The key is empty by now. */
+    pthread_setspecific(py.key, t);
     for (i = 0; i < MP_MAX_INTERPRETERS && i < py.n; i++) {
         if (t->states[i]) {
+            t->inside = 1;
+            t->current = py.interps[i];
             PyEval_RestoreThread(t->states[i]);
             PyThreadState_Clear(t->states[i]);
             PyThreadState_DeleteCurrent();
             t->states[i] = NULL;
         }
     }
+    pthread_setspecific(py.key, NULL);
     forget_thread(t);
     leave_gate();
 }
 
-static mp_thread *this_thread(void)
+mp_thread *mp_this_thread(void)
 {
     mp_thread *t = pthread_getspecific(py.key);
 
@@ -185,7 +137,7 @@ static int attach(mp_interp *interp, mp_entry *e)
 
     if (!enter_gate())
         return 0;
-    t = this_thread();
+    t = mp_this_thread();
     if (!t) {
         leave_gate();
         return 0;
@@ -206,10 +158,14 @@ static int attach(mp_interp *interp, mp_entry *e)
                 e->aside = PyEval_SaveThread();
         }
     }
+    /* Counted before the wait for the GIL: under prefork a signal may end the
+     * child right there, and must find that this thread is on its way in. */
+    t->inside++;
     if (!e->same) {
         if (!ts) {
             ts = PyThreadState_New(interp->interp);
             if (!ts) {
+                t->inside--;
                 if (e->aside)
                     PyEval_RestoreThread(e->aside);
                 leave_gate();
@@ -219,7 +175,6 @@ static int attach(mp_interp *interp, mp_entry *e)
         }
         PyEval_RestoreThread(ts);
     }
-    t->inside++;
     t->current = interp;
     MP_COUNT(entries, 1);
     return 1;
@@ -229,13 +184,13 @@ static void detach(mp_entry *e)
 {
     mp_thread *t = e->thread;
 
-    t->inside--;
     t->current = e->outer;
     if (!e->same) {
         PyEval_SaveThread();
         if (e->aside)
             PyEval_RestoreThread(e->aside);
     }
+    t->inside--;
     MP_COUNT(leaves, 1);
     leave_gate();
 }
@@ -244,7 +199,7 @@ static void detach(mp_entry *e)
 
 /* Log the Python error that is set, with sys.path: the package of this very
  * installation could not be imported, and the reason is nearly always there. */
-static void log_python_error(const char *doing, const char *name)
+void mp_log_python_error(const char *doing, const char *name)
 {
     PyObject *type, *value, *tb, *module = NULL, *lines = NULL, *path, *text;
     Py_ssize_t i;
@@ -301,7 +256,7 @@ static int boot(mp_interp *interp)
         Py_DECREF(entry);
     }
     if (!interp->call) {
-        log_python_error("starting the mod_python package", interp->name);
+        mp_log_python_error("starting the mod_python package", interp->name);
         return 0;
     }
     return 1;
@@ -333,6 +288,19 @@ static int make_interpreter(mp_interp *interp)
         return 0;
     }
     interp->interp = PyThreadState_GetInterpreter(ts);
+#if PY_VERSION_HEX < 0x030c0000
+    /* 3.11 cannot make a thread state once the last one of an interpreter is
+     * gone (it would use the built-in first one twice, a fatal error).  So the
+     * first one stays, and this thread gets another. */
+    interp->anchor = ts;
+    ts = PyThreadState_New(interp->interp);
+    if (!ts) {
+        PyThreadState_Swap(main_state);
+        detach(&e);
+        return 0;
+    }
+    PyThreadState_Swap(ts);
+#endif
     t->states[interp->index] = ts;
     t->current = interp;
     ok = boot(interp);
@@ -348,7 +316,7 @@ static int ensure_ready(mp_interp *interp)
 
     if (state == STATE_NEW) {
         PyThreadState *aside = NULL;
-        mp_thread *t = this_thread();
+        mp_thread *t = mp_this_thread();
 
         /* Waiting for the mutex with the GIL held would block the very thread
          * that makes the interpreter. */
@@ -454,7 +422,7 @@ static int call_attached(mp_interp *interp, mp_what what, void *arg)
     Py_XDECREF(args[1]);
     Py_XDECREF(args[2]);
     if (PyErr_Occurred()) {
-        log_python_error("a call into the core", interp->name);
+        mp_log_python_error("a call into the core", interp->name);
         status = HTTP_INTERNAL_SERVER_ERROR;
     }
     return (int)status;
@@ -470,6 +438,17 @@ int mp_python_call(mp_interp *interp, mp_what what, void *arg)
     status = call_attached(interp, what, arg);
     detach(&e);
     return status;
+}
+
+int mp_run_in(mp_interp *interp, void (*function)(mp_interp *))
+{
+    mp_entry e;
+
+    if (!attach(interp, &e))
+        return 0;
+    function(interp);
+    detach(&e);
+    return 1;
 }
 
 /* ---- start of the child ------------------------------------------------- */
@@ -551,8 +530,6 @@ static int start_python(apr_pool_t *pchild)
     return 1;
 }
 
-static apr_status_t python_child_exit(void *data);
-
 void mp_python_child_init(apr_pool_t *pchild, server_rec *s)
 {
     mp_interp *main_interp;
@@ -566,7 +543,7 @@ void mp_python_child_init(apr_pool_t *pchild, server_rec *s)
         return;
     }
     main_interp = mp_interp_get("main_interpreter");
-    t = this_thread();
+    t = mp_this_thread();
     if (!main_interp || !t || !start_python(pchild))
         return;
     main_interp->interp = PyInterpreterState_Get();
@@ -578,7 +555,7 @@ void mp_python_child_init(apr_pool_t *pchild, server_rec *s)
     t->current = NULL;
     PyEval_SaveThread();
     py.started = 1;
-    apr_pool_cleanup_register(pchild, s, python_child_exit, apr_pool_cleanup_null);
+    mp_child_end_init(pchild);
     if (main_interp->state != STATE_READY)
         return;
     for (import = mp_server_conf_of(s)->imports; import; import = import->next) {
@@ -586,151 +563,4 @@ void mp_python_child_init(apr_pool_t *pchild, server_rec *s)
         if (interp)
             mp_python_call(interp, MP_CALL_IMPORT, import);
     }
-}
-
-/* ---- end of the child --------------------------------------------------- */
-
-static void time_is_up(int signal_number)
-{
-    static const char text[] =
-        "mod_python: Python did not end in time; the child ends without it\n";
-
-    (void)signal_number;
-    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) { /* nothing to do */ }
-    _exit(0);
-}
-
-static void start_watchdog(void)
-{
-    struct sigaction act;
-    sigset_t set;
-
-    memset(&act, 0, sizeof(act));
-    act.sa_handler = time_is_up;
-    sigaction(SIGALRM, &act, NULL);
-    sigemptyset(&set);
-    sigaddset(&set, SIGALRM);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    alarm(MP_EXIT_SECONDS);
-}
-
-/* Delete the thread states of other threads, which are all outside Python. */
-static void delete_other_states(mp_interp *interp, PyThreadState *mine)
-{
-    mp_thread *t;
-
-    for (t = py.threads; t; t = t->next) {
-        PyThreadState *ts = t->states[interp->index];
-        if (ts && ts != mine) {
-            PyThreadState_Clear(ts);
-            PyThreadState_Delete(ts);
-            t->states[interp->index] = NULL;
-        }
-    }
-}
-
-static int only_state(mp_interp *interp, PyThreadState *ts)
-{
-    PyThreadState *head = PyInterpreterState_ThreadHead(interp->interp);
-    return head == ts && PyThreadState_Next(head) == NULL;
-}
-
-/* Enter without the gate: the gate is shut, and this is who shut it. */
-static PyThreadState *enter_closing(mp_thread *t, mp_interp *interp)
-{
-    PyThreadState *ts = t->states[interp->index];
-
-    if (!ts)
-        ts = t->states[interp->index] = PyThreadState_New(interp->interp);
-    if (ts) {
-        PyEval_RestoreThread(ts);
-        t->current = interp;
-    }
-    return ts;
-}
-
-static apr_status_t python_child_exit(void *data)
-{
-    mp_thread *t = this_thread();
-    PyThreadState *ts;
-    int i, waited, left_alone = 0;
-
-    (void)data;
-    if (!py.started || !t)
-        return APR_SUCCESS;
-    if (t->inside) {
-        /* The prefork MPM ends a child from within its signal handler: this
-         * thread was interrupted somewhere inside Python. */
-        __atomic_store_n(&py.closing, 1, __ATOMIC_SEQ_CST);
-        return APR_SUCCESS;
-    }
-    start_watchdog();
-
-    /* Clean-ups first, while everything still works. */
-    for (i = 0; i < py.n; i++) {
-        if (py.interps[i]->state == STATE_READY)
-            mp_python_call(py.interps[i], MP_CALL_EXIT, NULL);
-    }
-    __atomic_store_n(&py.closing, 1, __ATOMIC_SEQ_CST);
-    for (waited = 0; __atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0
-                     && waited < MP_EXIT_WAIT_MS; waited += 5) {
-        struct timespec pause = { 0, 5 * 1000 * 1000 };
-        nanosleep(&pause, NULL);
-    }
-    if (__atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0) {
-        ap_log_error(APLOG_MARK, APLOG_INFO, 0, py.server,
-                     "mod_python: the child ends while %ld thread(s) still run Python; "
-                     "Python is not finalised", py.active);
-        alarm(0);
-        return APR_SUCCESS;
-    }
-    for (i = py.n - 1; i > 0; i--) {
-        mp_interp *interp = py.interps[i];
-        if (!interp->interp)
-            continue;
-        ts = enter_closing(t, interp);
-        if (!ts) {
-            left_alone = 1;
-            continue;
-        }
-        Py_CLEAR(interp->call);
-        delete_other_states(interp, ts);
-        if (only_state(interp, ts)) {
-            Py_EndInterpreter(ts);          /* leaves no thread attached */
-            t->states[i] = NULL;
-#if PY_VERSION_HEX < 0x030c0000
-            /* 3.11: the GIL is still held, without a thread state. */
-            PyThreadState_Swap(t->states[0]);
-            PyEval_SaveThread();
-#endif
-        }
-        else {
-            left_alone = 1;
-            PyEval_SaveThread();
-        }
-    }
-    ts = enter_closing(t, py.interps[0]);
-    if (ts) {
-        Py_CLEAR(py.interps[0]->call);
-        delete_other_states(py.interps[0], ts);
-        if (left_alone) {
-            ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, py.server,
-                         "mod_python: an interpreter still has threads of its own; "
-                         "Python is not finalised");
-            PyEval_SaveThread();
-        }
-        else if (Py_FinalizeEx() < 0)
-            ap_log_error(APLOG_MARK, APLOG_INFO, 0, py.server,
-                         "mod_python: Python could not write all its buffered output");
-    }
-    alarm(0);
-#ifdef MP_DEBUG
-    ap_log_error(APLOG_MARK, mp_count.entries == mp_count.leaves
-                             && mp_count.wrappers == 0 && mp_count.brigades == 0
-                             ? APLOG_DEBUG : APLOG_ERR, 0, py.server,
-                 "mod_python: leak check: entries %ld, leaves %ld, wrappers %ld, "
-                 "brigades %ld", mp_count.entries, mp_count.leaves,
-                 mp_count.wrappers, mp_count.brigades);
-#endif
-    return APR_SUCCESS;
 }

@@ -8,6 +8,7 @@
  *                  merging and reading them
  *   hooks.c        the hook functions: "is a Python handler configured here?"
  *   interpreter.c  interpreters, thread states, entering and leaving Python
+ *   child_end.c    the end of a child process
  *
  * The core (src/core, Cython) includes this header too: it reads the
  * configuration structures below and calls the few functions marked MP_API.
@@ -275,6 +276,20 @@ MP_API mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp);
 MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
 
 /* ------------------------------------------------------------------------
+ * The end of a child (child_end.c)
+ */
+
+/* Wait until a descriptor can be read, without the GIL: the one place where a
+ * handler may wait for long and is woken when the child must end at once.
+ * timeout_ms is -1 for no limit.  Returns 1 when there is something (or an
+ * error) to read, 0 after the time-out, -1 with errno set, or MP_WAIT_STOP: then
+ * httpd has closed the descriptor of every connection, and none may be used. */
+#define MP_WAIT_STOP (-2)
+MP_API int mp_wait_readable(int fd, int timeout_ms);
+
+void mp_register_end_hooks(void);
+
+/* ------------------------------------------------------------------------
  * Hooks (hooks.c)
  */
 void mp_register_hooks(apr_pool_t *p);
@@ -295,7 +310,7 @@ MP_API void mp_log_request(const request_rec *r, int level, const char *text);
 #ifdef MP_DEBUG
 /* Counters of the debug build, reported when the child ends. */
 typedef struct mp_counters {
-    volatile long entries, leaves, wrappers, brigades;
+    volatile long entries, leaves, records, wrappers, brigades;
 } mp_counters;
 MP_API extern mp_counters mp_count;
 #define MP_COUNT(field, n) __atomic_fetch_add(&mp_count.field, (n), __ATOMIC_RELAXED)
