@@ -1,7 +1,7 @@
 """The PEP 517 entry points: setuptools', with two additions.
 
-* `pip install -C apxs=PATH` says which httpd to build for, as the environment
-  variable APXS does.
+* `pip install --config-settings apxs=PATH` says which httpd to build for, as the
+  environment variable APXS does.
 * With `apxs=pypi` the build asks for the PyPI httpd by itself if the
   environment does not have it yet.  Only then: compiling an httpd takes
   minutes, and nobody who merely lacks a header package wants that.

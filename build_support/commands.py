@@ -169,6 +169,16 @@ class BuildExt(setuptools_build_ext):
         target = ROOT / "src" if self.inplace else Path(self.build_lib)
         _write_if_changed(target / FACTS, facts)
 
+    def build_extensions(self) -> None:
+        """Compile and link, without the run path that Python's own build had.
+
+        It names the place that Python was configured for, and would come
+        before ours: a copied Python's module would load the library of the
+        original, if that is still there.
+        """
+        self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
+        super().build_extensions()
+
     def get_ext_filename(self, fullname: str) -> str:
         """Name the file: httpd's module has a plain name, without an ABI tag."""
         if fullname in (SHELL, SHELL.rpartition(".")[2]):

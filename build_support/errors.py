@@ -31,7 +31,7 @@ make and the headers of expat, OpenSSL and zlib""",
 )
 _APXS_SETTING = (
     "httpd elsewhere",
-    "APXS=/path/to/apxs pip install ...   or   pip install -C apxs=/path/to/apxs ...",
+    "APXS=/path/to/apxs pip install ...\nor pip install --config-settings apxs=/path/to/apxs ...",
 )
 _PYENV = ("pyenv", "PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install VERSION")
 

@@ -3,8 +3,8 @@
 httpd describes itself through `apxs`, a Perl script that prints the variables
 of its own build.  In this order, the first that is there is taken:
 
-1. the environment variable APXS (pip's `-C apxs=PATH` sets it); its value
-   `pypi` means the httpd of the PyPI package mod-wsgi-httpd;
+1. the environment variable APXS (pip's `--config-settings apxs=PATH` sets
+   it); its value `pypi` means the httpd of the PyPI package mod-wsgi-httpd;
 2. `apxs`, then `apxs2`, on the PATH;
 3. the httpd of mod-wsgi-httpd, if the environment that the build is for, or
    the build's own, has it.
