@@ -238,7 +238,10 @@ class TestEnd:
         import subprocess
 
         def handler(req):
-            req.write(str(subprocess.Popen(["sh", "-c", "trap '' TERM; exec sleep 600"]).pid))
+            script = "trap '' TERM; echo set; exec sleep 600"
+            process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+            process.stdout.readline()
+            req.write(str(process.pid))
             return 0
         """
         with Server(handler=source) as server:

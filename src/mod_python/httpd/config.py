@@ -160,6 +160,11 @@ class Settings:
         return self.mpm
 
     @property
+    def process_count(self) -> int:
+        """How many children are started."""
+        return self.processes or (DEFAULT_PREFORK_PROCESSES if self.mpm_name == "prefork" else 1)
+
+    @property
     def config_file(self) -> Path:
         """Where `write_config` writes."""
         return self.root / "httpd.conf"
@@ -331,7 +336,7 @@ def _workers(settings: Settings) -> list[str]:
     if mpm == "prefork":
         if settings.threads not in (None, 1):
             raise ConfigError("prefork has one thread per process; use --processes, or --mpm event")
-        count = settings.processes or DEFAULT_PREFORK_PROCESSES
+        count = settings.process_count
         return [
             f"StartServers {count}",
             f"ServerLimit {count}",
@@ -340,7 +345,7 @@ def _workers(settings: Settings) -> list[str]:
             f"MaxSpareServers {count + 1}",
             "MaxConnectionsPerChild 0",
         ]
-    processes = settings.processes or 1
+    processes = settings.process_count
     threads = settings.threads or DEFAULT_THREADS
     return [
         # Event keeps ending children in slots of their own while new ones start;

@@ -160,6 +160,13 @@ class Server:
         try:
             self._prepare()
             self._start_on_free_ports()
+            if not self._one_process:
+                # It listens already; the children come a moment later, as many as wanted
+                # unless the configuration of the test says otherwise.
+                wanted = self.settings.process_count
+                self.wait_until(
+                    lambda: len(self.children()) >= wanted or _RESUMING in self.error_log, what="httpd's children"
+                )
         except BaseException:
             self.stop()
             raise
