@@ -900,8 +900,8 @@ cdef class Connection:
 
     @property
     def settings(self):
-        """(debug, autoreload, python_path, pdb) of the server."""
-        return settings_of_server(self.rec().base_server)
+        """(debug, autoreload, python_path, pdb, importer_path) of the server."""
+        return self.entry.settings_of_server(self.rec().base_server)
 
     def is_https(self):
         """1 if the connection uses TLS, else 0 (ap_ssl_conn_is_ssl)."""

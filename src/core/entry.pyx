@@ -3,6 +3,19 @@
 # Entry: where the shell comes in.  One per interpreter; the shell keeps its
 # bound method `call` and calls nothing else in Python.
 
+cdef extern from *:
+    """
+    #define IMPORTER_PATH "mod_python.importer.path"
+    """
+    const char *IMPORTER_PATH
+
+
+cdef inline bint same_text(bytes kept, const char *text) noexcept:
+    if kept is None or text == NULL:
+        return kept is None and text == NULL
+    return strcmp(PyBytes_AS_STRING(kept), text) == 0
+
+
 cdef class Entry:
     """The way from httpd's hooks to the dispatcher of one interpreter.
 
@@ -18,6 +31,8 @@ cdef class Entry:
     cdef dict lists             # id of a handler list -> tuple of Handler
     cdef dict servers           # address -> Server
     cdef tuple phase_names
+    cdef tuple last_settings    # the last result of settings(), and its texts
+    cdef bytes last_path, last_importer_path
 
     def __init__(self, str name not None, dispatcher):
         cdef int i
@@ -91,6 +106,38 @@ cdef class Entry:
         elif isinstance(wrapper, Connection):
             (<Connection> wrapper).detach()
         return 0
+
+    # -- settings
+
+    cdef tuple settings(self, bint debug, bint autoreload, bint pdb,
+                        const char *path, const char *importer_path):
+        """(debug, autoreload, python_path, pdb, importer_path).
+
+        Nearly every request has the settings of the one before, so that tuple
+        is given again; the texts are compared, not their addresses, because
+        those of an .htaccess file are made anew for each request.
+        """
+        cdef tuple last = self.last_settings
+        if last is not None and last[0] is debug and last[1] is autoreload \
+                and last[3] is pdb and same_text(self.last_path, path) \
+                and same_text(self.last_importer_path, importer_path):
+            return last
+        self.last_path = path if path != NULL else None
+        self.last_importer_path = importer_path if importer_path != NULL else None
+        self.last_settings = last = (debug, autoreload, path_text(path), pdb,
+                                     path_text(importer_path))
+        return last
+
+    cdef tuple settings_of_server(self, server_rec *s):
+        cdef mp_server_conf *conf = mp_server_conf_of(s)
+        return self.settings(conf.debug == 1, conf.autoreload != 0, conf.enable_pdb == 1,
+                             conf.python_path,
+                             apr_table_get(conf.options, IMPORTER_PATH))
+
+    cdef tuple settings_of_request(self, request_rec *r):
+        cdef mp_dir_conf *conf = mp_dir_conf_of(r)
+        return self.settings(conf.debug == 1, conf.autoreload != 0, conf.enable_pdb == 1,
+                             conf.python_path, mp_option(conf.options, IMPORTER_PATH))
 
     # -- wrappers: the same record always gives the same object
 

@@ -384,6 +384,7 @@ cdef extern from "shell.h" nogil:
     mp_dir_conf *mp_dir_conf_of(const request_rec *)
     mp_server_conf *mp_server_conf_of(const server_rec *)
     apr_table_t *mp_config_table(apr_pool_t *, const mp_dir_conf *)
+    const char *mp_option(const mp_options *, const char *)
     apr_table_t *mp_options_table(apr_pool_t *, const mp_options *)
     const char *mp_handler_directory(apr_pool_t *, const mp_section *, const char *)
     const char *mp_interp_name(const mp_interp *)

@@ -333,10 +333,8 @@ cdef class Request:
 
     @property
     def settings(self):
-        """(debug, autoreload, python_path, pdb) in force for the request."""
-        cdef mp_dir_conf *conf = mp_dir_conf_of(self.rec())
-        return (conf.debug == 1, conf.autoreload != 0,
-                path_text(conf.python_path), conf.enable_pdb == 1)
+        """(debug, autoreload, python_path, pdb, importer_path) in force."""
+        return self.entry.settings_of_request(self.rec())
 
     # -- the request line and headers -----------------------------------------
 

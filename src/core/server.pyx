@@ -114,8 +114,8 @@ cdef class Server:
 
     @property
     def settings(self):
-        """(debug, autoreload, python_path, pdb) of this server."""
-        return settings_of_server(self.s)
+        """(debug, autoreload, python_path, pdb, importer_path) of this server."""
+        return self.entry.settings_of_server(self.s)
 
     def get_config(self):
         """Table of the Python settings made at the level of this server."""
@@ -151,9 +151,3 @@ cdef tuple strings_of(apr_array_header_t *a):
     if a == NULL:
         return ()
     return tuple([latin1((<char **> a.elts)[i]) for i in range(a.nelts)])
-
-
-cdef tuple settings_of_server(server_rec *s):
-    cdef mp_server_conf *conf = mp_server_conf_of(s)
-    return (conf.debug == 1, conf.autoreload != 0, path_text(conf.python_path),
-            conf.enable_pdb == 1)

@@ -213,6 +213,18 @@ apr_table_t *mp_options_table(apr_pool_t *p, const mp_options *options)
     return table;
 }
 
+const char *mp_option(const mp_options *options, const char *key)
+{
+    const char *value;
+
+    for (; options; options = options->outer) {
+        value = apr_table_get(options->table, key);
+        if (value)
+            return *value ? value : NULL;
+    }
+    return NULL;
+}
+
 mp_hlist *mp_find_hlist(const mp_phase_conf *pc, const char *filename,
                         const char **ext)
 {

@@ -184,6 +184,8 @@ void *mp_merge_server_conf(apr_pool_t *p, void *base, void *add);
 MP_API apr_table_t *mp_config_table(apr_pool_t *p, const mp_dir_conf *conf);
 /* The merged options of a chain, removed keys left out.  Made in pool p. */
 MP_API apr_table_t *mp_options_table(apr_pool_t *p, const mp_options *options);
+/* The value of one option, or NULL; nothing is merged for it. */
+MP_API const char *mp_option(const mp_options *options, const char *key);
 /* The list that applies to a phase, or NULL.  *ext is the extension that chose
  * it or NULL. filename may be NULL (no extension lists then). */
 MP_API mp_hlist *mp_find_hlist(const mp_phase_conf *pc, const char *filename,
