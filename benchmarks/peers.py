@@ -25,6 +25,9 @@ MPMS = ("event", "worker", "prefork")
 
 OURS = "ours"
 OLD = "old"
+#: End of the family names of pages that are flushed as they are written, which is what write() does by default: two
+#: segments and chunked coding. The others queue the page and return, which is what ap_rputs() does in C.
+FLUSHED = "_flushed"
 
 #: Opens a contestant's server: tools and sizes in, a running server while the context lasts.
 Opener = Callable[[Tools, Sizes], AbstractContextManager[Server]]
@@ -85,13 +88,15 @@ def _python_echo(family: str, mpm: str) -> Opener:
 
 
 def _python_hello(family: str, mpm: str) -> Opener:
+    handler = "hello::flushed" if family.endswith(FLUSHED) else "hello"
+
     def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
-        modules, environment = _GENERATIONS[family](tools)
+        modules, environment = _GENERATIONS[family.removesuffix(FLUSHED)](tools)
         config = HttpdConfig(
             mpm=mpm,
             modules=modules,
             directives='PythonInterpreter main_interpreter\n<Directory "@ROOT@/htdocs/app">\n'
-            "    SetHandler mod_python\n    PythonHandler hello\n</Directory>",
+            f"    SetHandler mod_python\n    PythonHandler {handler}\n</Directory>",
             files={"htdocs/app/hello.py": _app("hello.py"), **_PAGE},
             environment=environment,
         )
@@ -118,15 +123,17 @@ def _mod_echo(mpm: str) -> Opener:
     return open_
 
 
-def _c_handler(mpm: str) -> Opener:
+def _c_handler(family: str, mpm: str) -> Opener:
+    handler = "bench-hello-flushed" if family.endswith(FLUSHED) else "bench-hello"
+
     def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
         config = HttpdConfig(
             mpm,
             (("bench_hello_module", tools.c_handler),),
-            '<Directory "@ROOT@/htdocs/app">\n    SetHandler bench-hello\n</Directory>',
+            f'<Directory "@ROOT@/htdocs/app">\n    SetHandler {handler}\n</Directory>',
             dict(_PAGE),
         )
-        return httpd(tools, f"c-{mpm}", config, sizes)
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
 
     return open_
 
@@ -209,11 +216,16 @@ def hello_peers(mpms: tuple[str, ...]) -> list[Peer]:
     """The contestants of the HTTP measurements."""
     peers: list[Peer] = []
     for mpm in mpms:
+        for variant in ("", FLUSHED):
+            ours, c, old = OURS + variant, "c" + variant, OLD + variant
+            baseline = f"{c}-{mpm}"
+            peers += [
+                Peer(f"{ours}-{mpm}", ours, mpm, _python_hello(ours, mpm), baseline),
+                Peer(baseline, c, mpm, _c_handler(c, mpm), baseline),
+                Peer(f"{old}-{mpm}", old, mpm, _python_hello(old, mpm), baseline),
+            ]
         baseline = f"c-{mpm}"
         peers += [
-            Peer(f"{OURS}-{mpm}", OURS, mpm, _python_hello(OURS, mpm), baseline),
-            Peer(baseline, "c", mpm, _c_handler(mpm), baseline),
-            Peer(f"{OLD}-{mpm}", OLD, mpm, _python_hello(OLD, mpm), baseline),
             Peer(f"static-{mpm}", "static", mpm, _static(mpm), baseline),
             Peer(f"mod_wsgi-{mpm}", "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
             Peer(f"mod_lua-{mpm}", "mod_lua", mpm, _mod_lua(mpm), baseline, "/app/hello.lua"),

@@ -10,10 +10,15 @@
 
 static int hello(request_rec *r)
 {
-    if (r->handler == NULL || strcmp(r->handler, "bench-hello") != 0)
+    int flushed;
+
+    if (r->handler == NULL || strncmp(r->handler, "bench-hello", 11) != 0)
         return DECLINED;
+    flushed = strcmp(r->handler, "bench-hello-flushed") == 0;
     ap_set_content_type(r, "text/plain");
     ap_rputs("Hello, world!\n", r);
+    if (flushed)
+        ap_rflush(r);
     return OK;
 }
 
