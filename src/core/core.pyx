@@ -42,7 +42,7 @@ from cpython.unicode cimport (
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport uint32_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memcpy, memmove, memset, strcmp, strlen
+from libc.string cimport memchr, memcpy, memmove, strcmp, strlen, strncmp
 
 from httpd cimport *
 

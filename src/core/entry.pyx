@@ -89,7 +89,8 @@ cdef class Entry:
             status = self.run_request_handlers(req, req._phase, handlers)
         finally:
             call.rest = req.end()
-            req._hlist = None
+        if status >= 400:
+            name_status(call.r, status)
         if mp_refcnt(req) == 2 and req.is_untouched():
             slot = mp_request_slot(call.r, self.interp)
             req.detach()

@@ -24,6 +24,7 @@ cdef extern from "apr_errno.h" nogil:
         APR_EPIPE
         APR_EGENERAL
         APR_ENOMEM
+        APR_INCOMPLETE
     bint APR_STATUS_IS_EAGAIN(apr_status_t)
     bint APR_STATUS_IS_EOF(apr_status_t)
     bint APR_STATUS_IS_TIMEUP(apr_status_t)
@@ -111,6 +112,7 @@ cdef extern from "apr_buckets.h" nogil:
     void apr_bucket_delete(apr_bucket *)
     apr_bucket *apr_bucket_transient_create(const char *, apr_size_t, apr_bucket_alloc_t *)
     apr_bucket *apr_bucket_flush_create(apr_bucket_alloc_t *)
+    apr_bucket *apr_bucket_eos_create(apr_bucket_alloc_t *)
     apr_bucket_brigade *apr_brigade_create(apr_pool_t *, apr_bucket_alloc_t *)
     apr_status_t apr_brigade_cleanup(void *)
     apr_status_t apr_brigade_write(apr_bucket_brigade *, void *flush, void *ctx,
@@ -124,6 +126,8 @@ cdef extern from "httpd.h" nogil:
         DONE
         HTTP_BAD_REQUEST
         HTTP_INTERNAL_SERVER_ERROR
+        AP_FILTER_ERROR
+        HTTP_BAD_GATEWAY
     int ap_cstr_casecmp(const char *, const char *)
     ctypedef struct server_addr_rec:
         pass
@@ -264,6 +268,8 @@ cdef extern from "http_protocol.h" nogil:
     void ap_set_content_type(request_rec *, const char *)
     void ap_set_content_length(request_rec *, apr_off_t)
     int ap_map_http_request_error(apr_status_t, int)
+    const char *ap_get_status_line(int)
+    apr_bucket *ap_bucket_error_create(int, const char *, apr_pool_t *, apr_bucket_alloc_t *)
 
 
 cdef extern from "http_ssl.h" nogil:

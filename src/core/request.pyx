@@ -11,11 +11,12 @@ cdef class Request:
     """A request, as given to request handlers.
 
     Attributes that are not listed can be set freely; handlers of different
-    phases pass data that way.
+    phases pass data that way.  Once the request is over, what was set can still
+    be read; everything else raises ``apache.DetachedError``.
     """
     cdef request_rec *r
     cdef Entry entry
-    cdef public object _hlist
+    cdef object handlers            # the running phase's list, or None
     cdef str _phase
     cdef str _extension
     cdef dict __dict__
@@ -27,6 +28,9 @@ cdef class Request:
     cdef apr_bucket_brigade *outb
     cdef apr_off_t queued
     cdef bint type_set
+    cdef Table config, options      # kept while somebody else has them, or they changed
+    cdef mp_dir_conf *config_of
+    cdef mp_dir_conf *options_of
 
     def __init__(self):
         raise TypeError("cannot create 'mp_request' instances")
@@ -52,6 +56,7 @@ cdef class Request:
         mp_count_brigades(-(self.inb != NULL) - (self.outb != NULL))
         self.inb = self.outb = NULL             # the pool frees them
         buffer_free(&self.inp)
+        self.config = self.options = None       # they refer to us
         mp_count_wrappers(-1)
         return 0
 
@@ -68,7 +73,17 @@ cdef class Request:
         self._extension = path_text(ext)
 
     cdef apr_bucket_brigade *end(self):
+        cdef Table table
         self._phase = None
+        self.handlers = None
+        if self.config is not None:
+            table = self.config
+            if mp_refcnt(table) == 2:           # ours and this function's
+                self.config = None
+        if self.options is not None:
+            table = self.options
+            if mp_refcnt(table) == 2 and not table.changed:
+                self.options = None
         return self.outb
 
     cdef bint is_untouched(self):
@@ -140,6 +155,36 @@ cdef class Request:
         self.busy = True
         return 0
 
+    def _drop_queued(self):
+        """Forget output that was queued and not sent."""
+        self.rec()
+        self.claim()
+        if self.outb != NULL:
+            apr_brigade_cleanup(self.outb)
+        self.busy = False
+
+    def _cut_off(self):
+        """End a response that has begun and cannot be finished.
+
+        The client must not take what it has for the whole, so the last chunk is
+        left out and the connection closed: what httpd's chunk filter does when
+        it meets this error bucket, which mod_proxy sends if a backend breaks.
+        """
+        cdef request_rec *r = self.rec()
+        self.claim()
+        self.queue(r)
+        apr_brigade_cleanup(self.outb)
+        r.connection.keepalive = AP_CONN_CLOSE
+        APR_BRIGADE_INSERT_TAIL(self.outb, ap_bucket_error_create(
+            HTTP_BAD_GATEWAY, NULL, r.pool, r.connection.bucket_alloc))
+        APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_eos_create(r.connection.bucket_alloc))
+        self.users += 1
+        with nogil:
+            ap_pass_brigade(r.output_filters, self.outb)
+            apr_brigade_cleanup(self.outb)
+        self.users -= 1
+        self.busy = False
+
     cdef void queue(self, request_rec *r):
         if self.outb == NULL:
             self.outb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
@@ -204,10 +249,17 @@ cdef class Request:
             self.ended = True
             if APR_STATUS_IS_TIMEUP(rv):
                 raise ConnectionTimeout("Client read error (Timeout?)")
-            if APR_STATUS_IS_EOF(rv) or r.connection.aborted \
+            if APR_STATUS_IS_EOF(rv) or rv == APR_INCOMPLETE or r.connection.aborted \
                     or APR_STATUS_IS_ECONNRESET(rv) or APR_STATUS_IS_ECONNABORTED(rv):
                 raise ConnectionClosed("Client read error (the client has gone)")
             status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST)
+            if status == AP_FILTER_ERROR:
+                # httpd's input filter has answered already; nothing may follow.
+                if r.eos_sent or r.sent_bodyct or r.bytes_sent:
+                    self._drop_queued()
+                    status = DONE
+                else:
+                    status = HTTP_BAD_REQUEST
             raise SERVER_RETURN(status)
         return buffer_len(&self.inp) - before
 
@@ -276,6 +328,7 @@ cdef class Request:
         return lines
 
     def __iter__(self):
+        self.rec()
         return self
 
     def __next__(self):
@@ -314,21 +367,35 @@ cdef class Request:
     @property
     def hlist(self):
         """The list of handlers of the running phase, or None."""
-        return self._hlist
+        self.rec()
+        return self.handlers
+
+    @property
+    def _hlist(self):
+        """The same, for the dispatcher, which sets it."""
+        self.rec()
+        return self.handlers
+
+    @_hlist.setter
+    def _hlist(self, value):
+        self.handlers = value
 
     @property
     def phase(self):
         """Directive name of the running phase, or None."""
+        self.rec()
         return self._phase
 
     @property
     def extension(self):
         """The extension that chose the handlers, or None."""
+        self.rec()
         return self._extension
 
     @property
     def interpreter(self):
         """Name of the interpreter."""
+        self.rec()
         return self.entry.name
 
     @property
@@ -447,12 +514,22 @@ cdef class Request:
 
     @property
     def status(self):
-        """Status for the status line, initially 200."""
+        """Status for the status line, initially 200.
+
+        Raises:
+            ValueError: assigned a number that is no HTTP status.
+        """
         return self.rec().status
 
     @status.setter
     def status(self, int value):
-        self.rec().status = value
+        cdef request_rec *r = self.rec()
+        if not 100 <= value <= 999:
+            raise ValueError("req.status must be an HTTP status, 100 to 999, not %d" % value)
+        if value != r.status:
+            r.status = value
+            r.status_line = NULL
+            name_status(r, value)
 
     @property
     def status_line(self):
@@ -467,13 +544,20 @@ cdef class Request:
     @content_type.setter
     def content_type(self, value):
         cdef request_rec *r = self.rec()
-        cdef bytes text = latin1_bytes(value)
-        ap_set_content_type(r, apr_pstrdup(r.pool, text))
+        cdef bytes text
+        if value is None:
+            ap_set_content_type(r, NULL)
+        else:
+            text = latin1_bytes(value)
+            if has_line_end(text):
+                raise ValueError("a content type cannot contain a line break: %.60r" % value)
+            ap_set_content_type(r, apr_pstrdup(r.pool, text))
         self.type_set = True
 
     @property
     def _content_type_set(self):
         """1 once Python code assigned content_type."""
+        self.rec()
         return 1 if self.type_set else 0
 
     @property
@@ -510,6 +594,7 @@ cdef class Request:
     @property
     def _bytes_queued(self):
         """Bytes given to write() so far."""
+        self.rec()
         return self.queued
 
     @property
@@ -519,18 +604,30 @@ cdef class Request:
 
     def send_http_header(self):
         """Does nothing; kept for old code."""
+        self.rec()
 
     # -- configuration and logging --------------------------------------------
 
     def get_config(self):
         """Table of the Python settings in force for the request."""
         cdef request_rec *r = self.rec()
-        return fixed_table(self, mp_config_table(r.pool, mp_dir_conf_of(r)))
+        cdef mp_dir_conf *conf = mp_dir_conf_of(r)
+        if self.config is None or self.config_of != conf:
+            self.config = fixed_table(self, mp_config_table(r.pool, conf))
+            self.config_of = conf
+        return self.config
 
     def get_options(self):
-        """Table of the PythonOptions in force for the request."""
+        """Table of the PythonOptions in force for the request.
+
+        Changes to it last as long as the request.
+        """
         cdef request_rec *r = self.rec()
-        return fixed_table(self, mp_options_table(r.pool, mp_dir_conf_of(r).options))
+        cdef mp_dir_conf *conf = mp_dir_conf_of(r)
+        if self.options is None or self.options_of != conf:
+            self.options = fixed_table(self, mp_options_table(r.pool, conf.options))
+            self.options_of = conf
+        return self.options
 
     def document_root(self):
         """DocumentRoot of the server."""
@@ -571,3 +668,19 @@ cdef class Request:
         if self.r == NULL:
             return "<mp_request, gone>"
         return "<mp_request %s %s>" % (latin1(self.r.method), path_text(self.r.unparsed_uri))
+
+
+cdef void name_status(request_rec *r, int status):
+    """Give a status that httpd has no reason phrase for a status line.
+
+    Without one httpd would send 500 in its place.
+    """
+    cdef bytes line
+    cdef const char *known
+    if r.status_line != NULL:
+        return
+    known = ap_get_status_line(status)
+    line = b"%d" % status
+    if strncmp(known, line, 3) != 0:
+        line += b" I'm a teapot" if status == 418 else b" Unassigned"
+        r.status_line = apr_pstrdup(r.pool, line)

@@ -79,6 +79,7 @@ for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
                       (Request, "mp_request"), (Server, "mp_server")):
     try:
         _class.__name__ = _class.__qualname__ = _name
+        _class.__module__ = "builtins"      # str(type(conn)) is <class 'mp_conn'>
     except TypeError:
         pass
 del _class, _name

@@ -249,8 +249,8 @@ def request(
         exc: the exception.
 
     Returns:
-        the status of the phase: 500; DONE if a page was sent or the client has
-        gone; 408 if the client took too long.
+        the status of the phase: 500; DONE if a page was sent, the response had
+        begun, or the client has gone; 408 if the client took too long.
     """
     try:
         if client_gone(exc):
@@ -265,16 +265,34 @@ def request(
             return HTTP_REQUEST_TIME_OUT
         lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
         emit(req.log_error, lines, APLOG_ERR)
-        if debug and phase not in _AFTER_RESPONSE and not req.bytes_sent and not req.sent_bodyct:
-            return _send_page(req, lines)
+        if phase not in _AFTER_RESPONSE:
+            if req.bytes_sent or req.sent_bodyct:
+                return _cut_off(req)
+            if debug:
+                return _send_page(req, lines)
     except BaseException as failure:
         last_resort(failure, exc)
     return HTTP_INTERNAL_SERVER_ERROR
 
 
+def _cut_off(req: Any) -> int:
+    """End a response of which a part was sent, so that the client sees it is incomplete.
+
+    httpd would append its error page to that part and finish it like a good one.
+    """
+    cut_off = getattr(req, "_cut_off", None)  # requests made up by tests have none
+    if cut_off is None:
+        return HTTP_INTERNAL_SERVER_ERROR
+    cut_off()
+    return DONE
+
+
 def _send_page(req: Any, lines: list[str]) -> int:
     """Send a report to the client as status 500 (PythonDebug)."""
     body = page(lines)
+    drop_queued = getattr(req, "_drop_queued", None)
+    if drop_queued is not None:
+        drop_queued()  # the beginning of the response that failed
     req.status = int(HTTP_INTERNAL_SERVER_ERROR)
     req.content_type = "text/html; charset=utf-8"
     for name in ("Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified"):
