@@ -2,8 +2,8 @@
 
 The manual is written so that a test can run it:
 
-- a ``python`` block, or one of another file, is a program; the text before it names
-  its file, as in ``... `echo.py`:``;
+- a ``python`` block is a program; the text before it names its file, as in ``... `echo.py`:``;
+- a ``text`` block whose file the text before it names is that file;
 - an ``apache`` block is configuration: a file if the text before it names one, else the
   configuration of a server that is started with the files named so far;
 - an ``apache refused`` block must keep httpd from starting, with the message of the
@@ -28,6 +28,9 @@ __all__ = ["Block", "Section", "commands", "matches", "sections"]
 _FENCE = re.compile(r"^(?P<ticks>`{3,})(?P<info>[^`]*)$")
 _HEADING = re.compile(r"^#{1,4} +(?P<title>.+)$")
 _FILE = re.compile(r"`(?P<name>[\w./-]+\.\w+)`:?$")
+#: Where the files of a server are, in the pages.
+SITE = "/srv/app/"
+
 _INDENTED = re.compile(r"^ {4}\S")
 
 
@@ -95,7 +98,8 @@ def _sections(path: Path) -> Iterator[Section]:
             else:
                 raise ValueError(f"{path.name}:{number}: this code block is never closed")
             named = _FILE.search(lead)
-            blocks.append(Block(language, tuple(words), named["name"] if named else "", "".join(content), number))
+            name = named["name"].removeprefix(SITE) if named else ""
+            blocks.append(Block(language, tuple(words), name, "".join(content), number))
             lead = ""
         elif heading is not None:
             yield Section(title, tuple(blocks))

@@ -156,7 +156,7 @@ class Reader:
             self.refuse(block)
         elif block.kind == "apache" and not block.name:
             self.start(block)
-        elif block.name and block.kind in ("python", "apache", "html", "toml"):
+        elif block.name and block.kind in ("python", "apache", "text"):
             self.files[block.name] = block.text
             self.serve.write(block.name, block.text)
             if block.language == "python":
