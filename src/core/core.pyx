@@ -36,6 +36,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from cpython.unicode cimport (
     PyUnicode_AsEncodedString,
     PyUnicode_AsLatin1String,
+    PyUnicode_AsUTF8AndSize,
     PyUnicode_DecodeLatin1,
     PyUnicode_DecodeUTF8,
 )
@@ -51,8 +52,15 @@ cdef extern from *:
     """
     /* The object may be dropped early only if nobody else can see it. */
     #define mp_refcnt(o) Py_REFCNT(o)
+    /* Whether an object's __dict__ holds anything, without making one. */
+    static int has_attributes(PyObject *o)
+    {
+        PyObject **dict = _PyObject_GetDictPtr(o);
+        return dict && *dict && PyDict_Check(*dict) && PyDict_GET_SIZE(*dict) > 0;
+    }
     """
     Py_ssize_t mp_refcnt(object)
+    bint has_attributes(object)
     void *memmem(const void *, size_t, const void *, size_t) nogil
 
 from mod_python.errors import (

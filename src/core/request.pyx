@@ -88,7 +88,7 @@ cdef class Request:
 
     cdef bint is_untouched(self):
         """Whether nothing on this object would be missed."""
-        return not (<object> self).__dict__ and not buffer_len(&self.inp) and not self.ended
+        return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended
 
     # -- output ---------------------------------------------------------------
 
@@ -104,8 +104,12 @@ cdef class Request:
                 connection.").
         """
         cdef Py_buffer view
+        cdef const char *text
+        cdef Py_ssize_t length
         if isinstance(data, str):
-            data = PyUnicode_AsEncodedString(data, "utf-8", NULL)
+            text = PyUnicode_AsUTF8AndSize(data, &length)   # no copy for ASCII
+            self.put(text, length, flush)
+            return
         if PyBytes_CheckExact(data):
             self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), flush)
             return
