@@ -245,7 +245,17 @@ cdef extern from "http_core.h" nogil:
     int ap_exists_config_define(const char *)
 
 
+cdef extern from "scoreboard.h" nogil:
+    ctypedef struct global_score:
+        apr_time_t restart_time
+    ctypedef struct scoreboard:
+        global_score *global_ "global"
+    scoreboard *ap_scoreboard_image
+
+
 cdef extern from "ap_mpm.h" nogil:
+    enum:
+        AP_MPMQ_GENERATION
     apr_status_t ap_mpm_query(int, int *)
 
 

@@ -113,6 +113,23 @@ cdef class Server:
         return self.s.limit_req_fields
 
     @property
+    def my_generation(self):
+        """How many restarts this child is away from the start of httpd."""
+        cdef int generation = 0
+        ap_mpm_query(AP_MPMQ_GENERATION, &generation)
+        return generation
+
+    @property
+    def restart_time(self):
+        """When httpd was started or restarted, seconds since the epoch as float.
+
+        httpd does not count graceful restarts here.
+        """
+        if ap_scoreboard_image == NULL or ap_scoreboard_image.global_ == NULL:
+            return 0.0
+        return seconds_of(ap_scoreboard_image.global_.restart_time)
+
+    @property
     def settings(self):
         """(debug, autoreload, python_path, pdb, importer_path) of this server."""
         return self.entry.settings_of_server(self.s)
@@ -124,6 +141,22 @@ cdef class Server:
     def get_options(self):
         """Table of the PythonOptions set at the level of this server."""
         return fixed_table(self, mp_server_conf_of(self.s).options)
+
+    def register_cleanup(self, request, callable, data=None):
+        """Have callable(data) called when this child process ends.
+
+        Args:
+            request: any request; its interpreter is the one that calls.
+            callable: the function; what it raises goes to this server's log.
+            data: its argument; must not lead to a request or connection.
+        Raises:
+            ValueError: request is no request, or callable not callable.
+        """
+        if not isinstance(request, Request):
+            raise ValueError("register_cleanup: first argument must be a request, not %s"
+                             % type(request).__name__)
+        from mod_python._dispatch.cleanup import register
+        register(callable, data, self)
 
     def log_error(self, message, int level=3):
         """Write a message to this server's error log.
