@@ -1,0 +1,137 @@
+"""What tests about processes, threads and their memory share."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPResponse, RemoteDisconnected
+from pathlib import Path
+from typing import TypeVar
+
+from mod_python.testing import Server
+
+__all__ = ["MIB", "PREFORK", "THREADED", "Memory", "at_once", "at_same_time", "http", "interpreters", "memory"]
+
+MIB = 1 << 20
+
+#: Whether the servers of this run have one process per connection.
+PREFORK = os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork"
+THREADED = not PREFORK
+
+#: Seconds a client waits for anything.
+TIMEOUT = 60.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of a process, in bytes.
+
+    Attributes:
+        rss: What is resident, shared libraries and what was inherited from the parent
+            included: the number that `ps` and `top` show.
+        private: What would be free if the process ended: pages that no other process has.
+            This is what one child more costs.
+    """
+
+    rss: int
+    private: int
+
+
+def memory(pid: int) -> Memory:
+    """Read the memory of a process (Linux: ``/proc/PID/smaps_rollup``)."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kib = {name: int(number) for name, number in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
+    private = kib["Private_Clean"] + kib["Private_Dirty"] + kib.get("Private_Hugetlb", 0)
+    return Memory(kib["Rss"] * 1024, private * 1024)
+
+
+def at_once(count: int, function: Callable[[int, Callable[[], object]], T]) -> list[T]:
+    """Call a function in many threads that go on together from a point it chooses.
+
+    Args:
+        count: How many threads.
+        function: Gets its number and a function that returns when all have called it.
+
+    Returns:
+        What the calls returned, in order.
+
+    Raises:
+        BaseException: What the first failing call raised.
+    """
+    barrier = threading.Barrier(count)
+    results: list[T | None] = [None] * count
+    errors: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            results[number] = function(number, lambda: barrier.wait(TIMEOUT))
+        except BaseException as error:
+            errors.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT * 2)
+    # Not the consequence (a broken barrier) if there is a cause.
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
+    assert not any(thread.is_alive() for thread in threads), "a client thread hangs"
+    return results  # type: ignore[return-value]
+
+
+def at_same_time(*functions: Callable[[], T]) -> list[T]:
+    """Call functions, each in a thread of its own, and return what they returned."""
+
+    def run(number: int, together: Callable[[], object]) -> T:
+        together()
+        return functions[number]()
+
+    return at_once(len(functions), run)
+
+
+def http(sock: socket.socket, target: str = "/", close: bool = True, host: str = "localhost") -> tuple[int, bytes]:
+    """Make a request on a connected socket.
+
+    Args:
+        sock: The socket.
+        target: Path and query.
+        close: Ask for the connection to be closed afterwards.
+        host: Value of the ``Host`` field.
+
+    Returns:
+        Status and content; status 0 if the server closed the connection before it
+        answered anything, as httpd may do with a kept-alive one.
+    """
+    field = "Connection: close\r\n" if close else ""
+    sock.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{field}\r\n".encode())
+    response = HTTPResponse(sock)
+    try:
+        response.begin()
+        return response.status, response.read()
+    except RemoteDisconnected:
+        return 0, b""
+    finally:
+        response.close()
+
+
+def interpreters(server: Server, pid: int | None = None) -> list[str]:
+    """Names of the interpreters that were made, in order, from the debug log.
+
+    Args:
+        server: The server.
+        pid: Of this child only; None for all children.
+    """
+    found = []
+    for record in server.log_records():
+        match = re.search(r"mod_python: interpreter '([^']*)' is ready", record.message)
+        if match is not None and pid in (None, record.pid):
+            found.append(match[1])
+    return found
