@@ -63,14 +63,24 @@ class Scripted:
     def __init__(self, server: Server) -> None:
         self.server = server
 
-    def open(self, body: str, data: bytes = b"", *, tls: bool = False) -> socket.socket:
-        """Connect, with `body` as the body of ``handler(conn)``, and send `data` after it.
+    @staticmethod
+    def script(body: str, *, value: bool = False) -> bytes:
+        """Return the first line for a connection.
 
-        A body that does not return anything returns OK.
+        Args:
+            body: The body of ``handler(conn)``. Without a return it returns OK.
+            value: It is the body of a function whose result, a literal, is sent.
         """
-        source = "def handler(conn):\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n    return apache.OK\n"
+        source = "def handler(conn):\n" + textwrap.indent(textwrap.dedent(body), "    ")
+        if value:
+            source = source.replace("handler", "function", 1)
+            source += "\ndef handler(conn):\n    conn.write(ascii(function(conn)).encode())"
+        return (source + "\n    return apache.OK\n").encode().hex().encode() + b"\n"
+
+    def open(self, body: str, data: bytes = b"", *, tls: bool = False) -> socket.socket:
+        """Connect, with `body` as the body of ``handler(conn)``, and send `data` after it."""
         sock = self.server.connect(int(tls))
-        sock.sendall(source.encode().hex().encode() + b"\n" + data)
+        sock.sendall(self.script(body) + data)
         return sock
 
     def run(self, body: str, data: bytes = b"", *, end: bool = False, tls: bool = False) -> bytes:
@@ -82,16 +92,34 @@ class Scripted:
             end: Close the sending direction after the data.
             tls: Use the port with TLS.
         """
-        with self.open(body, data, tls=tls) as sock:
+        return self._talk(self.script(body) + data, end, tls)
+
+    def _talk(self, data: bytes, end: bool, tls: bool) -> bytes:
+        if tls and end:
+            with TlsPeer(self.server, 1) as peer:
+                peer.sendall(data)
+                peer.end()
+                return peer.receive_all()
+        with self.server.connect(int(tls)) as sock:
+            sock.sendall(data)
             if end:
                 sock.shutdown(socket.SHUT_WR)
             return receive_all(sock)
 
     def value(self, body: str, data: bytes = b"", *, end: bool = False, tls: bool = False) -> Any:
         """Run a function of ``conn`` in the handler; return what it returned, a literal."""
-        source = "def function(conn):\n" + textwrap.indent(textwrap.dedent(body), "    ")
-        answer = self.run(source + "\nconn.write(ascii(function(conn)).encode())", data, end=end, tls=tls)
-        return ast.literal_eval(answer.decode())
+        return ast.literal_eval(self._talk(self.script(body, value=True) + data, end, tls).decode())
+
+    def wait_kept(self, name: str) -> Any:
+        """Wait until a handler has put something into ``kept``; return it, a literal, and take it out."""
+        found: list[Any] = []
+
+        def look() -> bool:
+            found[:] = self.value(f"return [kept.pop(name) for name in [{name!r}] if name in kept]")
+            return bool(found)
+
+        self.server.wait_until(look, TIMEOUT, f"kept[{name!r}]")
+        return found[0]
 
     def mark(self) -> int:
         """Return the present length of the error log, for `since`."""
@@ -185,6 +213,11 @@ class TlsPeer:
                 self._in.write(self._sock.recv(1 << 16))
         self._push()
 
+    @property
+    def sock(self) -> socket.socket:
+        """The socket underneath."""
+        return self._sock
+
     def _push(self) -> None:
         self._sock.sendall(self._out.read())
 
@@ -217,8 +250,10 @@ class TlsPeer:
                 return data
             data += part
 
-    def close(self) -> None:
-        """Close the socket."""
+    def __enter__(self) -> TlsPeer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._sock.close()
 
 
