@@ -35,8 +35,9 @@ class Memory:
     Attributes:
         rss: What is resident, shared libraries and what was inherited from the parent
             included: the number that `ps` and `top` show.
-        private: What would be free if the process ended: pages that no other process has.
-            This is what one child more costs.
+        private: Pages that the process wrote to and no other process has: what one child
+            more costs. Pages of programs and libraries are not among them, because
+            any number of children have them in common.
     """
 
     rss: int
@@ -47,7 +48,7 @@ def memory(pid: int) -> Memory:
     """Read the memory of a process (Linux: ``/proc/PID/smaps_rollup``)."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     kib = {name: int(number) for name, number in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
-    private = kib["Private_Clean"] + kib["Private_Dirty"] + kib.get("Private_Hugetlb", 0)
+    private = kib["Private_Dirty"] + kib.get("Private_Hugetlb", 0)
     return Memory(kib["Rss"] * 1024, private * 1024)
 
 
