@@ -166,7 +166,10 @@ class Reader:
         elif block.kind == "text log":
             self.look_for(block.text)
         elif block.kind != "text diagram":
-            raise AssertionError(f"line {block.line}: nobody knows how to run a block {block.kind!r}; see tests/pages.py")
+            raise AssertionError(
+                f"line {block.line}: nobody knows how to run a block {block.kind!r}"
+                f"{'' if block.name else ' without the name of a file before it'}; see tests/pages.py"
+            )
 
     def start(self, block: Block) -> None:
         """Start a server with a configuration and the files so far."""

@@ -1,0 +1,163 @@
+"""The examples, each as its users meet it: on a real httpd, over real connections."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from mod_python.testing import Server
+from mod_python.testing.plugin import Factory
+
+# Those who chat have to meet in one process, and each takes a thread of it.
+threaded = pytest.mark.skipif(
+    os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork", reason="the chat needs threads in one process"
+)
+
+
+def include(examples: Path, name: str) -> str:
+    """Return the configuration of an example as text, with its directory written out."""
+    return (examples / name / "httpd.conf").read_text().replace("${CONFIG_DIR}", str(examples / name))
+
+
+def test_all_examples_are_described(examples: Path) -> None:
+    described = (examples / "README.md").read_text()
+    for directory in examples.iterdir():
+        if directory.is_dir() and directory.name != "__pycache__":
+            assert f"\n## {directory.name}\n" in described
+
+
+class TestEcho:
+    def test_lines_come_back(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "echo" / "echo.py")
+        with server.connect() as client, client.makefile("rb") as answer:
+            for line in (b"hi\n", b"\n", b"x" * 100_000 + b"\n"):
+                client.sendall(line)
+                assert answer.readline() == line
+
+    def test_its_end_is_silent(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "echo" / "echo.py")
+        with server.connect() as client:
+            client.sendall(b"no line end")
+            client.shutdown(socket.SHUT_WR)
+            assert client.makefile("rb").read() == b"no line end"
+        server.wait_for_log("connection ended")
+        assert [r.line for r in server.log_records("info") if r.module == "python"] == []
+
+
+def test_hello(httpd: Factory, examples: Path) -> None:
+    server = httpd(handler_file=examples / "hello" / "hello.py")
+    response = server.get("/any/path")
+    assert response.status == 200
+    assert response.text == "Hello, world!\n"
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+class Member:
+    """Someone in the chat, who has given a name."""
+
+    def __init__(self, server: Server, name: bytes) -> None:
+        self.socket = server.connect()
+        self.lines: IO[bytes] = self.socket.makefile("rb")
+        assert self.lines.read(11) == b"Your name? "
+        self.say(name)
+
+    def say(self, text: bytes) -> None:
+        self.socket.sendall(text + b"\n")
+
+    def hear(self) -> bytes:
+        return self.lines.readline()
+
+    def leave(self) -> None:
+        self.lines.close()
+        self.socket.close()
+
+
+@threaded
+class TestLinechat:
+    def test_what_one_says_all_others_read(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "linechat" / "linechat.py")
+        ada = Member(server, b"Ada")
+        bob = Member(server, b"Bob")
+        assert ada.hear() == b"Bob is here\n"
+        eve = Member(server, b"Eve")
+        assert ada.hear() == b"Eve is here\n"
+        assert bob.hear() == b"Eve is here\n"
+
+        ada.say(b"hello")
+        assert bob.hear() == b"Ada: hello\n"
+        assert eve.hear() == b"Ada: hello\n"
+        bob.say(b"welcome")
+        assert ada.hear() == b"Bob: welcome\n"
+
+        bob.leave()
+        assert ada.hear() == b"Bob has left\n"
+        eve.say(b"he is gone")
+        assert ada.hear() == b"Eve: he is gone\n"
+        ada.leave()
+        eve.leave()
+
+    def test_who_gives_no_name_is_shown_out(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "linechat" / "linechat.py")
+        with server.connect() as client:
+            client.sendall(b"\n")
+            assert client.makefile("rb").read() == b"Your name? "
+
+    def test_who_is_cut_off_leaves_the_others_alone(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "linechat" / "linechat.py")
+        ada = Member(server, b"Ada")
+        bob = Member(server, b"Bob")
+        assert ada.hear() == b"Bob is here\n"
+        # Closing with a reset rather than an orderly end.
+        bob.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        bob.leave()
+        assert ada.hear() == b"Bob has left\n"
+        ada.say(b"anybody?")
+        eve = Member(server, b"Eve")
+        assert ada.hear() == b"Eve is here\n"
+        ada.leave()
+        eve.leave()
+
+
+class TestBoth:
+    def test_lines(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "both"))
+        with server.connect() as client, client.makefile("rb") as answer:
+            client.sendall(b"set colour dark blue\nget colour\nget size\nwhat\nquit\n")
+            assert answer.read() == b"ok\ndark blue\n\nget KEY, set KEY VALUE, or quit\n"
+
+    def test_http_on_the_same_port(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "both"), processes=1)
+        with server.connect() as client:
+            client.sendall(b"set colour blue\nquit\n")
+            assert client.makefile("rb").read() == b"ok\n"
+        assert server.get("/").text == "colour = blue\n"
+
+    def test_several_requests_on_one_connection(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "both"))
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+        for _ in range(3):
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b""
+            local = connection.sock.getsockname()
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        assert connection.sock.getsockname() == local
+        connection.close()
+
+    def test_over_tls(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "both"), tls=True)
+        with server.connect() as client, client.makefile("rb") as answer:
+            client.sendall(b"set a b\n")
+            assert answer.readline() == b"ok\n"
+        assert server.get("/").status == 200
+
+    def test_full(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "both"))
+        with server.connect() as client, client.makefile("rb") as answer:
+            client.sendall(b"".join(b"set key%d x\n" % n for n in range(1001)) + b"quit\n")
+            assert answer.read() == 1000 * b"ok\n" + b"full\n"
