@@ -288,10 +288,10 @@ static int make_interpreter(mp_interp *interp)
         return 0;
     }
     interp->interp = PyThreadState_GetInterpreter(ts);
-#if PY_VERSION_HEX < 0x030c0000
-    /* 3.11 cannot make a thread state once the last one of an interpreter is
-     * gone (it would use the built-in first one twice, a fatal error).  So the
-     * first one stays, and this thread gets another. */
+#if PY_VERSION_HEX < 0x030d0000
+    /* Before 3.13 Python cannot make a thread state once the last one of an
+     * interpreter is gone (it would use the built-in first one twice, a fatal
+     * error).  So the first one stays, and this thread gets another. */
     interp->anchor = ts;
     ts = PyThreadState_New(interp->interp);
     if (!ts) {

@@ -22,7 +22,7 @@ struct mp_interp {
     int index;                      /* place in mp_thread.states */
     int state;                      /* mp_state; read with acquire */
     PyInterpreterState *interp;
-    PyThreadState *anchor;          /* kept, used by no thread; 3.11 only, or NULL */
+    PyThreadState *anchor;          /* kept, used by no thread; before 3.13, or NULL */
     PyObject *call;                 /* the callable the core registered */
     pthread_mutex_t making;
 };
