@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,21 +22,24 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cli import _parser as benchmark_parser
 from build_support.errors import REMEDIES
 from mod_python.httpd.errors import ConfigError
 from mod_python.testing import Server
 from tests.pages import Block, Section, commands, matches, sections
 from tests.serving import TIMEOUT, Running, Serve, free_port
+from tools.system import PYTHON_PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
-# benchmarks.md measures, which takes a quarter of an hour; `pytest benchmarks` tests its tools.
+# benchmarks.md measures, which takes a quarter of an hour; `pytest benchmarks` tests its tools; its
+# commands are checked below.
 PAGES = [
     ROOT / "README.md",
     ROOT / "examples" / "README.md",
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "benchmarks.md"),
 ]
 SITE = "/srv/app"
-_REMEDIES = "\n".join(command for rows in REMEDIES.values() for _, command in rows)
+_PACKAGES = {*PYTHON_PACKAGES, *" ".join(command for rows in REMEDIES.values() for _, command in rows).split()}
 
 ECHO = """\
 from mod_python import apache
@@ -49,9 +53,10 @@ def connectionhandler(conn):
 """
 
 
-def _is_a_remedy(command: str) -> bool:
-    """The packages are those that the build itself asks for when they are missing."""
-    return re.sub(r"^sudo |-y ", "", command) in _REMEDIES
+def _known_packages(command: str) -> bool:
+    """The packages are those that the build and the setup themselves ask for."""
+    words = command.removeprefix("sudo ").split()[2:]
+    return bool(words) and _PACKAGES.issuperset(words)
 
 
 def _extras_exist(command: str) -> bool:
@@ -65,7 +70,7 @@ def _accepted(command: str) -> bool:
 
 #: Commands that are not run: pattern → another check.
 NOT_RUN: dict[str, Callable[[str], bool]] = {
-    r"(sudo )?(apt-get|dnf|apk|brew|xcode-select) ": _is_a_remedy,
+    r"(sudo )?(apt-get|dnf|apk|brew) ": _known_packages,
     r"(sudo )?([A-Z]+=\S+ )*(\S+/)?pip install ": _extras_exist,
     # The system's own httpd is not ours to change.
     r"(sudo )?(a2enmod python|apachectl \w+|systemctl \w+ (apache2|httpd))$": _accepted,
@@ -316,6 +321,15 @@ def test_every_program_is_used() -> None:
                 stem = re.escape(Path(block.name).stem)
                 later = "".join(other.text for other in blocks[number + 1 :])
                 assert re.search(rf"\b{stem}\b", later), f"{page.name}:{block.line}: {block.name} is never run"
+
+
+def test_benchmark_commands_are_understood() -> None:
+    """Running them takes too long; that their options exist can be told at once."""
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    found = re.findall(r"^(?: {4}|\$ )python -m benchmarks(.*)$", text, re.MULTILINE)
+    assert len(found) >= 5
+    for arguments in found:
+        benchmark_parser().parse_args(shlex.split(arguments))  # exits if it does not understand
 
 
 def test_the_echo_server_is_the_same_everywhere() -> None:
