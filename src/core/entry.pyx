@@ -63,7 +63,7 @@ cdef class Entry:
 
     cdef int on_connection(self, mp_call *call) except? -1000:
         cdef Connection conn = self.connection(call.c)
-        cdef tuple handlers = self.handlers_of(call.list, call.c.pool, NULL)
+        cdef tuple handlers = self.handlers_of(call.list, call.c.pool, NULL, NULL)
         cdef mp_slot *slot
         cdef int status = HTTP_INTERNAL_SERVER_ERROR
         conn.begin()
@@ -81,7 +81,8 @@ cdef class Entry:
 
     cdef int on_request(self, mp_call *call) except? -1000:
         cdef Request req = self.request(call.r)
-        cdef tuple handlers = self.handlers_of(call.list, call.r.pool, call.r.filename)
+        cdef tuple handlers = self.handlers_of(
+            call.list, call.r.pool, call.r.filename, call.r.uri)
         cdef mp_slot *slot
         cdef int status
         req.begin(self.phase_names[<int> call.phase], call.ext)
@@ -183,7 +184,7 @@ cdef class Entry:
     # -- handler lists
 
     cdef tuple handlers_of(self, const mp_hlist *hlist, apr_pool_t *pool,
-                           const char *filename):
+                           const char *filename, const char *uri):
         """Handler objects of a list; kept by its id where that is lasting."""
         cdef const mp_section *section
         cdef bint lasting
@@ -199,14 +200,14 @@ cdef class Entry:
         result = []
         for i in range(hlist.n):
             section = hlist.handlers[i].section
-            if section.kind == MP_SECTION_DIRECTORY_MATCH:
+            if section.kind in (MP_SECTION_DIRECTORY_MATCH, MP_SECTION_LOCATION_MATCH):
                 lasting = False
             is_location = section.kind in (MP_SECTION_LOCATION, MP_SECTION_LOCATION_MATCH)
             result.append(intern_handler(
                 path_text(hlist.handlers[i].text),
                 None if is_location
                 else path_text(mp_handler_directory(pool, section, filename)),
-                path_text(section.path) if is_location else None,
+                path_text(mp_handler_location(pool, section, uri)) if is_location else None,
                 is_location,
                 hlist.handlers[i].silent != 0))
         handlers = tuple(result)

@@ -403,6 +403,7 @@ cdef extern from "shell.h" nogil:
     const char *mp_option(const mp_options *, const char *)
     apr_table_t *mp_options_table(apr_pool_t *, const mp_options *)
     const char *mp_handler_directory(apr_pool_t *, const mp_section *, const char *)
+    const char *mp_handler_location(apr_pool_t *, const mp_section *, const char *)
     const char *mp_interp_name(const mp_interp *)
     mp_interp *mp_interp_current()
     server_rec *mp_main_server()

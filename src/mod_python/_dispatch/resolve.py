@@ -132,6 +132,7 @@ def find(
         return None
     found = resolve_object(module, name, arg)
     if not callable(found):
+        handler.settings = None  # the short way would call it
         raise plain(
             TypeError(
                 f"'{name}' in module '{file_of(module)}' is not callable: "
