@@ -72,6 +72,7 @@ from mod_python.errors import (
     LimitError,
 )
 from mod_python._dispatch.handler import intern as intern_handler
+from mod_python._dispatch.lines import log_lines as split_log_lines
 
 include "text.pyx"
 include "buffer.pyx"

@@ -651,6 +651,8 @@ cdef class Request:
     def log_error(self, message, int level=3):
         """Write a message to the error log, in this request's context.
 
+        Text of several lines makes several entries, and so does a very long line.
+
         Args:
             message: what to log; None logs nothing.
             level: one of APLOG_*; APLOG_ERR if left out.
@@ -658,14 +660,13 @@ cdef class Request:
         cdef bytes text
         cdef const char *line
         cdef int severity = level & 15
+        cdef list lines = log_lines_of(message) if message is not None else []
         cdef request_rec *r = self.rec()
-        if message is None:
-            return
-        text = log_bytes(message)
-        line = text
         self.users += 1
-        with nogil:
-            mp_log_request(r, severity, line)
+        for text in lines:
+            line = text
+            with nogil:
+                mp_log_request(r, severity, line)
         self.users -= 1
 
     def __repr__(self):

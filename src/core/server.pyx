@@ -161,6 +161,8 @@ cdef class Server:
     def log_error(self, message, int level=3):
         """Write a message to this server's error log.
 
+        Text of several lines makes several entries, and so does a very long line.
+
         Args:
             message: what to log; None logs nothing.
             level: one of APLOG_*; APLOG_ERR if left out.
@@ -170,10 +172,10 @@ cdef class Server:
         cdef int severity = level & 15
         if message is None:
             return
-        text = log_bytes(message)
-        line = text
-        with nogil:
-            mp_log_server(self.s, severity, line)
+        for text in log_lines_of(message):
+            line = text
+            with nogil:
+                mp_log_server(self.s, severity, line)
 
     def __repr__(self):
         return "<mp_server %s>" % latin1(self.s.server_hostname)

@@ -10,6 +10,12 @@
 #
 # Nothing with a NUL becomes a C string: it would silently end there.
 
+cdef enum:
+    # Characters that fit into a log line however they are escaped (see
+    # mod_python._dispatch.lines, which splits what is longer).
+    LOG_SHORT = 400
+
+
 cdef str latin1(const char *s):
     """A str of an httpd string, or None for NULL."""
     if s == NULL:
@@ -72,6 +78,18 @@ cdef bytes log_bytes(object message):
     if memchr(PyBytes_AS_STRING(text), 0, PyBytes_GET_SIZE(text)) != NULL:
         text = text.replace(b"\0", b"\\x00")
     return text
+
+
+cdef list log_lines_of(object message):
+    """Bytes of the log lines of a message: httpd cuts a line off at 8 KiB."""
+    cdef str text
+    if isinstance(message, bytes):
+        text = (<bytes> message).decode("utf-8", "backslashreplace")
+    else:
+        text = str(message)
+    if len(text) <= LOG_SHORT and "\n" not in text:
+        return [log_bytes(text)]
+    return [log_bytes(line) for line in split_log_lines(text)]
 
 
 cdef object seconds_of(apr_interval_time_t t):
