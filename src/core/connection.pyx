@@ -360,7 +360,8 @@ cdef class Connection:
         return 0
 
     cdef int not_handling(self, str what) except -1:
-        self.rec()
+        # A connection that is gone altogether is closed, too: whoever serves
+        # many from several threads cannot know which of the two it is.
         if self.state == STATE_CLOSED:
             raise ConnectionClosed("cannot %s: this connection was closed" % what)
         raise RuntimeError(
@@ -713,6 +714,8 @@ cdef class Connection:
             OSError: the connection uses TLS, or the socket refused.
         """
         cdef apr_status_t rv
+        if self.state != STATE_HANDLING:
+            self.not_handling("close")
         if not self.can_write_eof():
             raise OSError("a TLS connection cannot be closed in one direction")
         self.flush()
@@ -750,6 +753,7 @@ cdef class Connection:
     @property
     def limit(self):
         """Longest message, in bytes, that a reading method collects."""
+        self.rec()
         return self.limit_
 
     @limit.setter
@@ -761,6 +765,7 @@ cdef class Connection:
     @property
     def read_timeout(self):
         """Seconds a read may wait, or None; by default httpd's Timeout."""
+        self.rec()
         return None if self.read_us <= 0 else self.read_us / 1e6
 
     @read_timeout.setter
@@ -770,6 +775,7 @@ cdef class Connection:
     @property
     def write_timeout(self):
         """Seconds a write may wait, or None; by default httpd's Timeout."""
+        self.rec()
         return None if self.write_us >= forever() else self.write_us / 1e6
 
     @write_timeout.setter
@@ -891,11 +897,13 @@ cdef class Connection:
     @property
     def hlist(self):
         """The handler list in a connection handler, else None."""
+        self.rec()
         return self._hlist
 
     @property
     def interpreter(self):
         """Name of the interpreter."""
+        self.rec()
         return self.entry.name
 
     @property
@@ -982,6 +990,7 @@ cdef apr_interval_time_t us_of(object seconds) except? -2:
     """Microseconds of a time-out; -1 for None."""
     if seconds is None:
         return -1
-    if seconds <= 0:
+    if not seconds > 0:             # not a number is neither more nor less
         raise ValueError("a time-out must be more than 0 seconds, or None")
-    return <apr_interval_time_t> min(seconds * 1e6, <double> forever())
+    # At least 1: 0 would mean no time-out.
+    return <apr_interval_time_t> max(1.0, min(seconds * 1e6, <double> forever()))
