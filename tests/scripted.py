@@ -143,9 +143,9 @@ class Scripted:
 
 
 @contextlib.contextmanager
-def scripted() -> Iterator[Scripted]:
+def scripted(config: str = "") -> Iterator[Scripted]:
     """Run such a server."""
-    with running(handler=HANDLER, listen=2, tls=[1], processes=1) as server:
+    with running(config, handler=HANDLER, listen=2, tls=[1], processes=1) as server:
         yield Scripted(server)
 
 
