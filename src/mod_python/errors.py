@@ -76,7 +76,8 @@ class LimitError(ValueError):
 
     For example a line longer than the limit of ``readline()``.  What was
     received stays in the buffer; raising the limit and reading again is
-    possible.
+    possible.  If it ends a connection handler, the dispatcher writes one log line
+    at level info and closes the connection.
     """
 
 

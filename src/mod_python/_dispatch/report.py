@@ -20,7 +20,7 @@ from mod_python._constants import (
     HTTP_INTERNAL_SERVER_ERROR,
     HTTP_REQUEST_TIME_OUT,
 )
-from mod_python.errors import ConnectionClosed, ConnectionTimeout
+from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError
 
 from .lines import log_lines
 
@@ -346,7 +346,9 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     """Report an exception of a connection handler.
 
     That the peer has gone is the normal end of a connection: one line at level
-    debug.  A time-out is one line at level info.  Anything else is an error.
+    debug.  A time-out, or a message beyond a limit, is one line at level info: any
+    client can cause it, so it must not be able to fill the log with tracebacks.
+    Anything else is an error.
 
     Args:
         conn: the connection.
@@ -355,15 +357,15 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
         exc: the exception.
 
     Returns:
-        0 (OK) after a normal end or a time-out, else 500; either ends the
-        connection.
+        0 (OK) if the client ended it in one of these ways, else 500; either ends
+        the connection.
     """
     phase = "PythonConnectionHandler"
     try:
         if isinstance(exc, ConnectionClosed):
             emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_DEBUG)
             return 0
-        if isinstance(exc, ConnectionTimeout):
+        if isinstance(exc, (ConnectionTimeout, LimitError)):
             emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_INFO)
             return 0
         title = _title(interpreter, phase, handler.text)
