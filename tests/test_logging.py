@@ -196,7 +196,7 @@ def test_text(server: Server, name: str, expected: str | None) -> None:
 
 def test_long_text(server: Server) -> None:
     assert server.get("/long").text == "fine"
-    for sink in SINKS:
+    for sink in ("req", "server", "apache"):  # a connection cuts it off, as httpd does
         records = between(server, f"begin-long-{sink}", f"end-long-{sink}")
         text = "".join(re.sub(r"^\[client [^]]*\] ", "", record.message) for record in records)
         assert text.count("x" * 1000) >= 49
