@@ -142,8 +142,11 @@ static int process_connection(conn_rec *c)
 
 /* ---- giving bytes back --------------------------------------------------- */
 
-/* A connection-level input filter that hands out a brigade and then takes
- * itself out of the chain. */
+/* A connection-level input filter that hands out a brigade and from then on
+ * what comes.  It stays in the chain: a request that is being read begins its
+ * own chain with the connection's first filter, so taking that away in the
+ * middle of a head would leave the request without its HTTP_IN filter, and
+ * thus without an end of its body. */
 static apr_status_t give_back(ap_filter_t *f, apr_bucket_brigade *out,
                               ap_input_mode_t mode, apr_read_type_e block,
                               apr_off_t readbytes)
@@ -183,11 +186,8 @@ static apr_status_t give_back(ap_filter_t *f, apr_bucket_brigade *out,
         }
     }
 
-    if (APR_BRIGADE_EMPTY(kept)) {
-        ap_filter_t *next = f->next;
-        ap_remove_input_filter(f);
-        return ap_get_brigade(next, out, mode, block, readbytes);
-    }
+    if (APR_BRIGADE_EMPTY(kept))
+        return ap_get_brigade(f->next, out, mode, block, readbytes);
 
     switch (mode) {
     case AP_MODE_GETLINE:
