@@ -26,6 +26,9 @@ from .pythons import ROOT, closed_to_others
 HTTPD_PACKAGES = ("apache2-bin", "apache2-dev")
 PYTHON_PACKAGES = ("python3-venv", "python3-dev")
 
+# What the manual tells people to type, which the tests do type: a program, and its package.
+TOOLS = {"openssl": "openssl", "nc": "netcat-openbsd"}
+
 # What the PyPI httpd is compiled with: a header, and the package that has it.  Without
 # the first it cannot be compiled; without the others it lacks a module.
 PYPI_HEADERS = {"expat.h": "libexpat1-dev"}
@@ -156,8 +159,7 @@ def missing() -> list[str]:
         packages += ["gcc", "libc6-dev"]
     if not has_httpd():
         packages += HTTPD_PACKAGES
-    if shutil.which("openssl") is None:
-        packages.append("openssl")
+    packages += [package for program, package in TOOLS.items() if shutil.which(program) is None]
     return packages
 
 
