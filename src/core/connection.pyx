@@ -142,7 +142,7 @@ cdef class Connection:
 
     cdef int begin(self) except -1:
         """A connection handler starts."""
-        if self.has_lock == False:
+        if not self.has_lock:
             if pthread_mutex_init(&self.lock, NULL) != 0:
                 raise MemoryError("no memory for a connection's mutex")
             self.has_lock = True

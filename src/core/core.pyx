@@ -32,7 +32,7 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport (
     PyUnicode_AsEncodedString,
     PyUnicode_AsLatin1String,
@@ -41,7 +41,7 @@ from cpython.unicode cimport (
     PyUnicode_DecodeUTF8,
 )
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
-from libc.stdint cimport uint32_t, uintptr_t
+from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove, strcmp, strlen, strncmp
 
