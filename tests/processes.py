@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from mod_python.testing import Server
 
-__all__ = ["MIB", "PREFORK", "THREADED", "Memory", "at_once", "at_same_time", "http", "interpreters", "memory"]
+__all__ = ["MIB", "PREFORK", "THREADED", "Memory", "at_once", "at_same_time", "http", "interpreters", "memory", "quiet"]
 
 MIB = 1 << 20
 
@@ -136,3 +136,25 @@ def interpreters(server: Server, pid: int | None = None) -> list[str]:
         if match is not None and pid in (None, record.pid):
             found.append(match[1])
     return found
+
+
+def quiet(server: Server) -> None:
+    """Wait until the children have closed the connections of their clients.
+
+    A client sees the end of its connection before httpd is done with it. When the event
+    MPM is stopped in this very moment, it may look at a socket whose memory is free
+    already (``close_worker_sockets``), with or without Python, and crash.
+    """
+
+    def sockets() -> int:
+        found = 0
+        for pid in server.children():
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                try:
+                    found += os.readlink(entry.path).startswith("socket:")
+                except OSError:
+                    pass
+        return found
+
+    listening = len(server.ports) * len(server.children())
+    server.wait_until(lambda: sockets() <= listening and sockets() <= listening, what="closed connections")

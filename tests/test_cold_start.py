@@ -7,14 +7,17 @@ imported module would not find the module's last name.
 
 from __future__ import annotations
 
+import compileall
 import re
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import mod_python
 from mod_python.testing import Server
-from tests.processes import MIB, PREFORK, THREADED, at_once, http, interpreters, memory
+from tests.processes import MIB, PREFORK, THREADED, at_once, http, interpreters, memory, quiet
 from tests.servers import running
 
 #: Clients of each kind that come at once.
@@ -82,6 +85,12 @@ CONFIG = """
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """Have the package compiled, as installed ones are: compiling it takes memory."""
+    compileall.compile_dir(Path(mod_python.__file__).parent, quiet=2)
+
+
 def come_at_once(server: Server) -> list[object]:
     """All clients: requests on connections opened before, and new connections."""
 
@@ -103,6 +112,7 @@ def test_everything_is_made_once_and_wholly(start: int) -> None:
     size = {"processes": 6} if PREFORK else {"processes": 1, "threads": 2 * CLIENTS + 16}
     with running(CONFIG, files={"web.py": WEB, "wire.py": WIRE, "shared.py": SHARED}, listen=2, **size) as server:
         answers = come_at_once(server)
+        quiet(server)
         assert answers[::2] == [(200, b"whole")] * CLIENTS
         assert answers[1::2] == [b"whole %d\n" % number for number in range(1, 2 * CLIENTS, 2)]
 
@@ -145,3 +155,4 @@ def test_the_first_requests_of_many_interpreters(httpd: Callable[..., Server]) -
         made = interpreters(server, pid)
         assert len(made) == len(set(made))
     assert set(interpreters(server)) == set(names)
+    quiet(server)
