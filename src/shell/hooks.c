@@ -266,13 +266,17 @@ static apr_status_t slots_gone(void *data)
  * it is the only one. */
 static mp_slot *find_slot(ap_conf_vector_t *vector, apr_pool_t *pool, mp_interp *interp)
 {
-    mp_slot *first = ap_get_module_config(vector, &python_module), *slot;
+    mp_slot *first = ap_get_module_config(vector, &python_module), *slot, *empty = NULL;
 
     for (slot = first; slot; slot = slot->next) {
-        if (slot->interp == interp || !slot->object) {
-            slot->interp = interp;
+        if (slot->interp == interp)
             return slot;
-        }
+        if (!slot->object && !empty)
+            empty = slot;
+    }
+    if (empty) {
+        empty->interp = interp;
+        return empty;
     }
     slot = apr_pcalloc(pool, sizeof(*slot));
     slot->interp = interp;
