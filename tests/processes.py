@@ -14,7 +14,19 @@ from typing import TypeVar
 
 from mod_python.testing import Server
 
-__all__ = ["MIB", "PREFORK", "THREADED", "Memory", "at_once", "at_same_time", "http", "interpreters", "memory", "quiet"]
+__all__ = [
+    "MIB",
+    "PREFORK",
+    "THREADED",
+    "Memory",
+    "asleep",
+    "at_once",
+    "at_same_time",
+    "http",
+    "interpreters",
+    "memory",
+    "quiet",
+]
 
 MIB = 1 << 20
 
@@ -158,3 +170,12 @@ def quiet(server: Server) -> None:
 
     listening = len(server.ports) * len(server.children())
     server.wait_until(lambda: sockets() <= listening and sockets() <= listening, what="closed connections")
+
+
+def asleep(server: Server) -> None:
+    """Wait until the main thread of every child sleeps: with prefork, until it waits for input."""
+
+    def states() -> set[str]:
+        return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in server.children()}
+
+    server.wait_until(lambda: states() == {"S"} and states() == {"S"}, what="sleeping children")

@@ -24,7 +24,7 @@ from functools import partial
 import pytest
 
 from mod_python.testing import Server
-from tests.processes import PREFORK, THREADED, at_once, http, quiet
+from tests.processes import PREFORK, THREADED, asleep, at_once, http, quiet
 
 Httpd = Callable[..., Server]
 
@@ -238,6 +238,7 @@ def test_stop_wakes_idle_connections(httpd: Httpd) -> None:
     for sock in clients:
         sock.sendall(b"line\n")
         assert sock.recv(100) == b"line\n"
+    asleep(server)
     server.stop()
     for sock in clients:
         with sock:
@@ -300,6 +301,7 @@ def test_a_restart_that_is_not_graceful(httpd: Httpd) -> None:
     with server.connect(1) as sock:
         sock.sendall(b"line\n")
         assert sock.recv(100) == b"line\n"
+        asleep(server)
         before = set(server.children())
         server.signal(signal.SIGHUP)
         server.wait_until(lambda: server.children() and not before & set(server.children()))
