@@ -159,7 +159,7 @@ def test_random_conversations(kit: Scripted, tls: bool) -> None:
         with TlsPeer(kit.server, 1) if tls else kit.server.connect() as peer:
             sock = peer.sock if isinstance(peer, TlsPeer) else peer
             peer.sendall(kit.script(BODY.format(calls=calls), value=True))
-            waits = 20
+            waits = 8
             for segment in random_segments(chance, stream):
                 if waits and chance.random() < 0.5:
                     waits -= 1
