@@ -492,6 +492,8 @@ cdef class Connection(Stream):
     def log_error(self, message, int level=3):
         """Write a message to the error log, in this connection's context.
 
+        Text of several lines makes several entries, and so does a very long line.
+
         Args:
             message: what to log; None logs nothing.
             level: one of APLOG_*; APLOG_ERR if left out.
@@ -499,14 +501,13 @@ cdef class Connection(Stream):
         cdef bytes text
         cdef const char *line
         cdef int severity = level & 15
+        cdef list lines = log_lines_of(message) if message is not None else []
         cdef conn_rec *c = self.rec()
-        if message is None:
-            return
-        text = log_bytes(message)
-        line = text
         self.users += 1
-        with nogil:
-            mp_log_conn(c, severity, line)
+        for text in lines:
+            line = text
+            with nogil:
+                mp_log_conn(c, severity, line)
         self.users -= 1
 
     def __repr__(self):
