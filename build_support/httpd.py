@@ -34,6 +34,9 @@ PYPI_PACKAGE = "mod-wsgi-httpd"
 PYPI_HTTPD = Path("mod_wsgi_packages", "httpd")
 APXS_TIMEOUT = 60  # seconds; apxs answers in milliseconds, so this only ends a hang
 
+#: The first httpd with the hook child_stopping, which wakes connections that wait when a child has to end.
+OLDEST = [2, 4, 49]
+
 
 @dataclass(frozen=True)
 class Httpd:
@@ -187,9 +190,11 @@ def _checked(
     apr = _header(apxs, apr_include / "apr_version.h", "APR's")
     parts = ("MAJORVERSION", "MINORVERSION", "PATCHLEVEL")
     version = [_number(release, f"AP_SERVER_{part}_NUMBER") for part in parts]
-    if version[:2] != [2, 4]:
-        dotted = ".".join(map(str, version))
-        raise BuildError(f"{apxs} belongs to httpd {dotted}, but mod_python needs httpd 2.4.", "httpd")
+    if version[:2] != OLDEST[:2] or version < OLDEST:
+        dotted, oldest = (".".join(map(str, number)) for number in (version, OLDEST))
+        raise BuildError(
+            f"{apxs} belongs to httpd {dotted}, but mod_python needs httpd 2.4, {oldest} or later.", "httpd"
+        )
     apr_version = [_number(apr, f"APR_{part}_VERSION") for part in ("MAJOR", "MINOR", "PATCH")]
     return Httpd(
         apxs=str(apxs),

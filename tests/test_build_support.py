@@ -20,7 +20,7 @@ from build_support.errors import BuildError
 RELEASE = """
 #define AP_SERVER_MAJORVERSION_NUMBER 2
 #define AP_SERVER_MINORVERSION_NUMBER {minor}
-#define AP_SERVER_PATCHLEVEL_NUMBER   62
+#define AP_SERVER_PATCHLEVEL_NUMBER   {patch}
 """
 APR = """
 #define APR_MAJOR_VERSION       1
@@ -37,12 +37,12 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def headers(directory: Path, apr: Path, minor: int = 4) -> None:
+def headers(directory: Path, apr: Path, minor: int = 4, patch: int = 62) -> None:
     """Write the headers that tell the versions."""
     directory.mkdir(parents=True, exist_ok=True)
     apr.mkdir(parents=True, exist_ok=True)
     (directory / "httpd.h").touch()
-    (directory / "ap_release.h").write_text(RELEASE.format(minor=minor))
+    (directory / "ap_release.h").write_text(RELEASE.format(minor=minor, patch=patch))
     (apr / "apr_version.h").write_text(APR)
 
 
@@ -153,9 +153,11 @@ class TestFacts:
         with pytest.raises(BuildError, match=r"APR's headers are missing.*apr-1\.0"):
             httpd.facts(system_apxs)
 
-    def test_an_httpd_that_is_too_old(self, system_apxs: Path, tmp_path: Path) -> None:
-        headers(tmp_path / "usr/include/apache2", tmp_path / "usr/include/apr-1.0", minor=2)
-        with pytest.raises(BuildError, match=r"httpd 2\.2\.62, but mod_python needs httpd 2\.4"):
+    @pytest.mark.parametrize(("minor", "patch"), [(2, 62), (4, 48), (5, 0)])
+    def test_an_httpd_that_does_not_fit(self, system_apxs: Path, tmp_path: Path, minor: int, patch: int) -> None:
+        headers(tmp_path / "usr/include/apache2", tmp_path / "usr/include/apr-1.0", minor, patch)
+        found = rf"httpd 2\.{minor}\.{patch}, but mod_python needs httpd 2\.4, 2\.4\.49 or later"
+        with pytest.raises(BuildError, match=found):
             httpd.facts(system_apxs)
 
     def test_an_apxs_that_fails(self, tmp_path: Path) -> None:
