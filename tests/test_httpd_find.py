@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from mod_python.httpd.find import Httpd, HttpdNotFoundError, find_httpd, inspect
 from mod_python.httpd.process import HttpdProcess, check_addresses, check_config, session_members
 from mod_python.httpd.target import connection_or_request, find_target
 from mod_python.httpd.tls import make_self_signed
+
+TIMEOUT = 30.0  # seconds for what takes milliseconds on an idle machine
 
 VERSION_TEXT = """\
 Server version: Apache/2.4.62 (Debian)
@@ -227,6 +231,15 @@ class TestConfig:
             render_config(dataclasses.replace(settings, mpm="prefork", threads=2))
 
 
+def _wait_for(found: Callable[[], list[int]]) -> list[int]:
+    """Wait until processes are found, and return them."""
+    deadline = time.monotonic() + TIMEOUT
+    while not (pids := found()):
+        assert time.monotonic() < deadline, f"{found.__name__} found nothing"
+        time.sleep(0.01)
+    return pids
+
+
 class TestProcess:
     def test_a_stop_leaves_nothing(self, settings: Settings) -> None:
         made = dataclasses.replace(settings, listen=[Address("127.0.0.1", _free_port())], user=users.find_user())
@@ -236,7 +249,7 @@ class TestProcess:
             try:
                 process.start()
                 process.wait_ready()
-                assert process.children()
+                _wait_for(process.children)  # the ports come first, the children a moment later
                 assert process.stop() == []
             finally:
                 process.kill()
@@ -255,7 +268,11 @@ class TestProcess:
         try:
             process.start()
             process.wait_ready()
-            [sleeper] = [pid for pid in session_members(process.pid) if _command(pid).startswith("/bin/sleep")]
+
+            def log_programs() -> list[int]:
+                return [pid for pid in session_members(process.pid) if _command(pid).startswith("/bin/sleep")]
+
+            [sleeper] = _wait_for(log_programs)
             os.kill(process.pid, signal.SIGKILL)  # too sudden to end its log program
             assert sleeper in process.stop()
         finally:

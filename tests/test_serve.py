@@ -278,7 +278,7 @@ class TestRestart:
         while not (text := get(port).text).startswith("changed") and time.monotonic() < deadline:
             time.sleep(0.05)  # a file is looked at once a second at most
         assert text.startswith("changed")
-        assert running.children == children
+        assert set(children) <= set(running.children)  # prefork may have added spare ones
 
     def test_reload_takes_a_changed_configuration(self, serve: Serve) -> None:
         port = free_port()
