@@ -50,6 +50,7 @@ _PREFORK_PROCESSES = 4
 WAIT_TIMEOUT = 30.0
 
 _HOST = "127.0.0.1"
+_SETTLED, _SETTLE_LIMIT = 0.03, 0.5  # seconds: httpd closes a connection in well under a millisecond
 _RESUMING = "resuming normal operations"  # AH00163, AH00292, AH00489: one per generation
 _IN_USE = re.compile(r"AH00072|Address already in use|could not bind to address")
 
@@ -181,6 +182,7 @@ class Server:
         """
         try:
             if self._process is not None:
+                self._settle()
                 self._stuck += self._process.stop(timeout)
         finally:
             if self._process is not None:
@@ -554,6 +556,22 @@ class Server:
                 texts.append(data.decode("utf-8", "backslashreplace"))
         return "".join(texts)
 
+    def _settle(self) -> None:
+        """Wait, not for long, until no connection comes or goes.
+
+        A client sees the end of its connection before httpd is done with it, and an event MPM that is stopped in this
+        very moment may look at a socket whose memory is free already (``close_worker_sockets`` in event.c), and crash.
+        """
+        deadline = time.monotonic() + _SETTLE_LIMIT
+        last, since = None, 0.0
+        while self.running and (now := time.monotonic()) < deadline:
+            current = [_sockets_of(pid) for pid in self.children()]
+            if current != last:
+                last, since = current, now
+            elif now - since >= _SETTLED:
+                return
+            time.sleep(0.005)
+
     def _tail(self) -> str:
         return errorlog.tail(errorlog.parse(self.error_log))
 
@@ -570,3 +588,13 @@ def _free_ports(count: int) -> list[int]:
         for sock in sockets:
             sock.bind((_HOST, 0))
         return [sock.getsockname()[1] for sock in sockets]
+
+
+def _sockets_of(pid: int) -> frozenset[str]:
+    """Return what names the open sockets of a process; nothing where /proc does not tell."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(entry.path))
+    return frozenset(name for name in found if name.startswith("socket:"))
