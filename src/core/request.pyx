@@ -22,6 +22,7 @@ cdef class Request:
     cdef dict __dict__
     cdef int users                  # threads inside I/O without the GIL
     cdef bint busy                  # ... of which one owns the filters
+    cdef bint running               # a handler runs; else httpd owns the filters
     cdef Buffer inp
     cdef bint ended
     cdef apr_bucket_brigade *inb
@@ -42,16 +43,19 @@ cdef class Request:
         self.entry = entry
         mp_count_wrappers(1)
 
-    cdef int detach(self) except -1:
-        """The record goes away: forget it, once nobody uses it."""
+    cdef void wait_for_users(self):
         cdef timespec pause
-        if self.r == NULL:
-            return 0
         pause.tv_sec = 0
         pause.tv_nsec = 1000000
         while self.users:
             with nogil:
                 nanosleep(&pause, NULL)
+
+    cdef int detach(self) except -1:
+        """The record goes away: forget it, once nobody uses it."""
+        if self.r == NULL:
+            return 0
+        self.wait_for_users()
         self.r = NULL
         mp_count_brigades(-(self.inb != NULL) - (self.outb != NULL))
         self.inb = self.outb = NULL             # the pool frees them
@@ -69,11 +73,16 @@ cdef class Request:
         return self.r
 
     cdef void begin(self, str phase, const char *ext):
+        self.running = True
         self._phase = phase
         self._extension = path_text(ext)
 
     cdef apr_bucket_brigade *end(self):
         cdef Table table
+        # From here on the hook sends what is queued, without the GIL: a thread
+        # that a handler left behind must not touch the same brigade.
+        self.running = False
+        self.wait_for_users()
         self._phase = None
         self.handlers = None
         if self.config is not None:
@@ -154,6 +163,9 @@ cdef class Request:
             self.busy = False
 
     cdef int claim(self) except -1:
+        if not self.running:
+            raise RuntimeError("no handler of this request is running: it can be neither "
+                               "read nor written now")
         if self.busy:
             raise RuntimeError("another thread is reading or writing this request")
         self.busy = True
