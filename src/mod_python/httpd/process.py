@@ -41,6 +41,9 @@ STOP_TIMEOUT = 10.0
 #: Seconds ``httpd -t`` may take.
 _CHECK_TIMEOUT = 30.0
 
+#: Seconds that processes may take to go once they were killed.
+_KILL_TIMEOUT = 5.0
+
 #: Seconds between two looks at a condition that nothing announces.
 _POLL = 0.01
 
@@ -193,6 +196,10 @@ class HttpdProcess:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        # Only the parent is ours to wait for; the others take a moment to go.
+        limit = time.monotonic() + _KILL_TIMEOUT
+        while session_members(self._process.pid) and time.monotonic() < limit:
+            time.sleep(0.005)
 
     def children(self) -> list[int]:
         """Return the process ids of httpd's children, oldest first."""
