@@ -409,6 +409,8 @@ cdef extern from "shell.h" nogil:
     server_rec *mp_main_server()
     mp_slot *mp_conn_slot(conn_rec *, mp_interp *)
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
+    void mp_gate_out() nogil
+    void mp_gate_in() nogil
     int MP_WAIT_STOP
     int mp_wait_readable(int, int) nogil
     apr_status_t mp_give_back(conn_rec *, const char *, apr_size_t)

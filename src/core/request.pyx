@@ -212,8 +212,10 @@ cdef class Request:
             r.connection.bucket_alloc))
         self.users += 1
         with nogil:
+            mp_gate_out()
             rv = ap_pass_brigade(r.output_filters, self.outb)
             apr_brigade_cleanup(self.outb)
+            mp_gate_in()
         self.users -= 1
         if rv != APR_SUCCESS or r.connection.aborted:
             raise ConnectionClosed(failed)
@@ -239,6 +241,7 @@ cdef class Request:
             mp_count_brigades(1)
         self.users += 1
         with nogil:
+            mp_gate_out()
             while rv == APR_SUCCESS and not end and buffer_len(&self.inp) == before:
                 rv = ap_get_brigade(r.input_filters, self.inb, AP_MODE_READBYTES,
                                     APR_BLOCK_READ, BUFFER_START)
@@ -257,6 +260,7 @@ cdef class Request:
                     if rv == APR_SUCCESS:
                         apr_bucket_delete(e)
                 apr_brigade_cleanup(self.inb)
+            mp_gate_in()
         self.users -= 1
         self.busy = False
         if end:

@@ -377,7 +377,9 @@ cdef class Stream:
         if n == READ_AGAIN:
             self.users += 1
             with nogil:
+                mp_gate_out()
                 n = self.wait_and_receive()
+                mp_gate_in()
             self.users -= 1
         if n > 0:
             return n
@@ -436,7 +438,9 @@ cdef class Stream:
                 stored = self.collect(data, n) == 0
             if not stored:
                 with nogil:
+                    mp_gate_out()
                     rv = self.send(data, n)
+                    mp_gate_in()
         else:
             rv = APR_ECONNABORTED   # the handler returned while we waited
         pthread_mutex_unlock(&self.lock)

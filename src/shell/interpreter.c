@@ -154,8 +154,10 @@ static int attach(mp_interp *interp, mp_entry *e)
         if (now && now == t->states[t->current->index]) {
             if (now == ts)
                 e->same = 1;
-            else
+            else {
                 e->aside = PyEval_SaveThread();
+                mp_gate_leave(&py.gate, t);
+            }
         }
     }
     /* Counted before the wait for the GIL: under prefork a signal may end the
@@ -166,13 +168,16 @@ static int attach(mp_interp *interp, mp_entry *e)
             ts = PyThreadState_New(interp->interp);
             if (!ts) {
                 t->inside--;
-                if (e->aside)
+                if (e->aside) {
+                    mp_gate_pass(&py.gate, t);
                     PyEval_RestoreThread(e->aside);
+                }
                 leave_gate();
                 return 0;
             }
             t->states[interp->index] = ts;
         }
+        mp_gate_pass(&py.gate, t);
         PyEval_RestoreThread(ts);
     }
     t->current = interp;
@@ -187,8 +192,11 @@ static void detach(mp_entry *e)
     t->current = e->outer;
     if (!e->same) {
         PyEval_SaveThread();
-        if (e->aside)
+        mp_gate_leave(&py.gate, t);
+        if (e->aside) {
+            mp_gate_pass(&py.gate, t);
             PyEval_RestoreThread(e->aside);
+        }
     }
     t->inside--;
     MP_COUNT(leaves, 1);

@@ -27,6 +27,13 @@ struct mp_interp {
     pthread_mutex_t making;
 };
 
+/* See gate.c. */
+typedef struct mp_gate {
+    struct mp_thread *owner;
+    apr_int64_t since;
+    int waiters, woken, turn;
+} mp_gate;
+
 typedef struct mp_thread {
     int inside;                     /* nesting depth of attach() */
     volatile int waiting;           /* in mp_wait_readable(), GIL released */
@@ -45,6 +52,7 @@ typedef struct mp_python {
     int n;
     mp_interp *interps[MP_MAX_INTERPRETERS];
     mp_thread *threads;
+    mp_gate gate;                   /* of the GIL that all interpreters share */
 } mp_python;
 
 extern mp_python py;
@@ -54,6 +62,10 @@ extern mp_python py;
 #else
 #define current_tstate() _PyThreadState_UncheckedGet()
 #endif
+
+/* Wait for one's turn to take the GIL; let the next one.  Called without it. */
+void mp_gate_pass(mp_gate *g, mp_thread *t);
+void mp_gate_leave(mp_gate *g, mp_thread *t);
 
 /* The record of the calling thread, made if need be; NULL without memory. */
 mp_thread *mp_this_thread(void);

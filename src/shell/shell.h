@@ -8,6 +8,7 @@
  *                  merging and reading them
  *   hooks.c        the hook functions: "is a Python handler configured here?"
  *   interpreter.c  interpreters, thread states, entering and leaving Python
+ *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
  *
  * The core (src/core, Cython) includes this header too: it reads the
@@ -254,6 +255,12 @@ mp_interp *mp_interp_of(mp_interp_ref *ref);
  * returned, or HTTP_INTERNAL_SERVER_ERROR if the interpreter could not be
  * entered (already logged). */
 int mp_python_call(mp_interp *interp, mp_what what, void *arg);
+
+/* The first and the last thing to call in a section without the GIL that is
+ * short and run often, so that threads do not get into each other's way when
+ * they want it back (gate.c).  A section without the two is right, too. */
+MP_API void mp_gate_out(void);
+MP_API void mp_gate_in(void);
 
 MP_API const char *mp_interp_name(const mp_interp *interp);
 /* The interpreter that the calling (attached) thread is in. */
