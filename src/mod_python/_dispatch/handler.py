@@ -10,6 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
@@ -33,6 +34,8 @@ class Handler:
         location: the location, inside <Location> sections, else None.
         is_location: whether the directive stands in a <Location> section.
         silent: whether a missing object is skipped (PythonHandlerModule).
+        function: the callable itself, if one was given in place of a text.
+        parent: the handler that added this one while a request was processed.
 
     Attributes:
         module_name: the part of the text before the first ``::``.
@@ -50,12 +53,14 @@ class Handler:
         "directory",
         "due",
         "entry",
+        "function",
         "is_location",
         "location",
         "module",
         "module_name",
         "namespace",
         "object_name",
+        "parent",
         "settings",
         "silent",
         "text",
@@ -68,18 +73,33 @@ class Handler:
         location: str | None = None,
         is_location: bool = False,
         silent: bool = False,
+        function: Callable[[Any], Any] | None = None,
+        parent: Handler | None = None,
     ) -> None:
         self.text = text
         self.directory = directory
         self.location = location
         self.is_location = is_location
         self.silent = silent
+        self.function = function
+        self.parent = parent
         self.module_name, _, self.object_name = text.partition("::")
         self.namespace: dict[str, Any] = _EMPTY
         self.module: ModuleType | None = None
         self.entry: Entry | None = None
         self.settings: tuple[Any, ...] | None = None
         self.due = 0.0
+
+    def root(self) -> str | None:
+        """The directory of the first handler in the chain that added this one.
+
+        Returns:
+            the directory, or None if that handler has none.
+        """
+        first = self
+        while first.parent is not None:
+            first = first.parent
+        return first.directory
 
     def __repr__(self) -> str:
         return f"<Handler {self.text!r} directory={self.directory!r}>"

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from .handler import Handler
 
 
@@ -29,10 +32,12 @@ class mp_hlist:  # noqa: N801  (type name that applications print)
         return self._entries[index] if index < len(self._entries) else None
 
     @property
-    def handler(self) -> str | None:
-        """The handler string: ``module`` or ``module::object``."""
+    def handler(self) -> str | Callable[[Any], Any] | None:
+        """The handler string, ``module`` or ``module::object``, or the callable."""
         current = self._current()
-        return None if current is None else current.text
+        if current is None:
+            return None
+        return current.text if current.function is None else current.function
 
     @property
     def directory(self) -> str | None:
@@ -65,7 +70,8 @@ class mp_hlist:  # noqa: N801  (type name that applications print)
     @property
     def parent(self) -> mp_hlist | None:
         """The entry of the handler that added this one, or None."""
-        return None
+        current = self._current()
+        return None if current is None or current.parent is None else mp_hlist([current.parent])
 
     def next(self) -> None:
         """Move to the following entry; does nothing past the end."""

@@ -125,6 +125,8 @@ def find(
         TypeError: it is not callable.
         Exception: see `prepare`.
     """
+    if handler.function is not None:
+        return handler.function
     if not handler.module_name:
         raise plain(ValueError(f"the handler {handler.text!r} names no module; write module or module::object"))
     module = prepare(handler, arg, settings, importer)

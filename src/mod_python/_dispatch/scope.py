@@ -64,9 +64,11 @@ class Scope:
         self.is_request = is_request
 
     def root(self) -> str | None:
-        """The handler root: the handler's directory, else the document root."""
-        if self.handler.directory is not None:
-            return self.handler.directory
+        """The handler root: the directory of the first handler in the chain that led
+        to this one, else the document root."""
+        directory = self.handler.root()
+        if directory is not None:
+            return directory
         document_root = getattr(self.subject, "document_root", None)
         return None if document_root is None else document_root()
 
