@@ -53,6 +53,8 @@ cdef class Entry:
             return self.on_connection(<mp_call *> arg)
         if what == MP_CALL_DETACH:
             self.on_detach(<mp_slot *> arg)
+        elif what == MP_CALL_CLEANUP:
+            self.on_cleanup(<mp_slot *> arg)
         elif what == MP_CALL_IMPORT:
             self.dispatcher.import_(path_text((<mp_import *> arg).text))
         elif what == MP_CALL_EXIT:
@@ -86,6 +88,10 @@ cdef class Entry:
         cdef mp_slot *slot
         cdef int status
         req.begin(self.phase_names[<int> call.phase], call.ext)
+        if req.added is not None:
+            added = req.added.get(req._phase)
+            if added is not None:
+                handlers += tuple(added)
         try:
             status = self.run_request_handlers(req, req._phase, handlers)
         finally:
@@ -98,6 +104,17 @@ cdef class Entry:
             slot.object = NULL
             Py_DECREF(req)
         return status
+
+    cdef int on_cleanup(self, mp_slot *slot) except -1:
+        """The request ends: run what was registered, what runs may register more."""
+        cdef Request req
+        if slot.object == NULL:
+            return 0
+        req = <Request> slot.object
+        while req.cleanups:
+            function, data = req.cleanups.pop()
+            self.dispatcher.cleanup(req, function, data)
+        return 0
 
     cdef int on_detach(self, mp_slot *slot) except -1:
         cdef object wrapper = <object> slot.object

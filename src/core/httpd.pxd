@@ -389,6 +389,7 @@ cdef extern from "shell.h" nogil:
         MP_CALL_CONNECTION
         MP_CALL_IMPORT
         MP_CALL_DETACH
+        MP_CALL_CLEANUP
         MP_CALL_EXIT
     ctypedef struct mp_call:
         mp_phase phase
@@ -409,6 +410,8 @@ cdef extern from "shell.h" nogil:
     server_rec *mp_main_server()
     mp_slot *mp_conn_slot(conn_rec *, mp_interp *)
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
+    void mp_add_dynamic(request_rec *, mp_slot *, mp_phase)
+    void mp_add_cleanups(request_rec *, mp_slot *)
     void mp_gate_out() nogil
     void mp_gate_in() nogil
     int MP_WAIT_STOP

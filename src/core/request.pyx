@@ -32,6 +32,8 @@ cdef class Request:
     cdef Table config, options      # kept while somebody else has them, or they changed
     cdef mp_dir_conf *config_of
     cdef mp_dir_conf *options_of
+    cdef dict added                 # phase -> Handlers that were added to it, or None
+    cdef list cleanups              # (callable, data) for the end, or None
 
     def __init__(self):
         raise TypeError("cannot create 'mp_request' instances")
@@ -73,7 +75,8 @@ cdef class Request:
         return self.r
 
     cdef void begin(self, str phase, const char *ext):
-        self.running = True
+        # Once the response is over httpd has taken its filters down.
+        self.running = phase != "PythonLogHandler" and phase != "PythonCleanupHandler"
         self._phase = phase
         self._extension = path_text(ext)
 
@@ -97,7 +100,8 @@ cdef class Request:
 
     cdef bint is_untouched(self):
         """Whether nothing on this object would be missed."""
-        return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended
+        return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
+            and self.added is None and self.cleanups is None
 
     # -- output ---------------------------------------------------------------
 
@@ -422,6 +426,57 @@ cdef class Request:
     def settings(self):
         """(debug, autoreload, python_path, pdb, importer_path) in force."""
         return self.entry.settings_of_request(self.rec())
+
+    # -- handlers and clean-ups that are added while the request is processed ---
+
+    def add_handler(self, htype, handler, dir=None):
+        """Add a handler to a phase, for the rest of this request.
+
+        In the running phase it is appended to the list that runs; in another it
+        runs after the handlers of the configuration.  In a phase that is over it
+        has no effect.
+
+        Args:
+            htype: name of the phase's directive, such as "PythonHandler".
+            handler: "module" or "module::object", or a callable.
+            dir: directory in which the module is found; that of the handler
+                that makes the call if left out.
+        Raises:
+            IndexError: there is no such phase, or nothing can be added to it.
+        """
+        self.rec()
+        from mod_python._dispatch.dynamic import add_handler
+        add_handler(self, htype, handler, dir)
+
+    def _add_handler(self, str phase, handler):
+        """Note a handler for another phase than the running one."""
+        cdef request_rec *r = self.rec()
+        cdef int index = self.entry.phase_names.index(phase)
+        if self.added is None:
+            self.added = {}
+        self.added.setdefault(phase, []).append(handler)
+        mp_add_dynamic(r, mp_request_slot(r, self.entry.interp), <mp_phase> index)
+
+    def register_cleanup(self, callable, data=None):
+        """Have callable(data) called when the request has ended.
+
+        The last one registered is called first, and all before
+        PythonCleanupHandler.  What they raise is logged.
+
+        Args:
+            callable: the function.
+            data: its argument, for example the request.
+        Raises:
+            ValueError: callable is not callable.
+        """
+        cdef request_rec *r = self.rec()
+        if not hasattr(callable, "__call__"):
+            raise ValueError("register_cleanup: first argument must be callable, not %s"
+                             % type(callable).__name__)
+        if self.cleanups is None:
+            self.cleanups = []
+            mp_add_cleanups(r, mp_request_slot(r, self.entry.interp))
+        self.cleanups.append((callable, data))
 
     # -- the request line and headers -----------------------------------------
 

@@ -6,7 +6,8 @@
  *   directives.c   the directive table: what is accepted where
  *   config_merge.c per-directory and per-server configuration: making,
  *                  merging and reading them
- *   hooks.c        the hook functions: "is a Python handler configured here?"
+ *   hooks.c        connections, the start of the server, what is registered
+ *   phases.c       the request phases: "is a Python handler configured here?"
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
@@ -227,6 +228,7 @@ typedef enum mp_what {
     MP_CALL_CONNECTION,         /* mp_call: a connection handler */
     MP_CALL_IMPORT,             /* mp_import */
     MP_CALL_DETACH,             /* mp_slot: its record is going away */
+    MP_CALL_CLEANUP,            /* mp_slot: run the callables for the request's end */
     MP_CALL_EXIT                /* NULL: the child ends */
 } mp_what;
 
@@ -262,6 +264,10 @@ int mp_python_call(mp_interp *interp, mp_what what, void *arg);
 MP_API void mp_gate_out(void);
 MP_API void mp_gate_in(void);
 
+/* The interpreter for handlers of a request that stand in this section. */
+mp_interp *mp_interp_of_request(request_rec *r, const mp_dir_conf *conf,
+                                const mp_section *section);
+
 MP_API const char *mp_interp_name(const mp_interp *interp);
 /* The interpreter that the calling (attached) thread is in. */
 MP_API mp_interp *mp_interp_current(void);
@@ -276,10 +282,27 @@ MP_API server_rec *mp_main_server(void);
 typedef struct mp_slot {
     mp_interp *interp;
     void *object;               /* PyObject *, or NULL */
-    int declined;               /* first slot of a connection: its handler
-                                 * declined, so it carries HTTP from then on */
+    unsigned dynamic;           /* request: phases (1 << mp_phase) with handlers
+                                 * that were added while it was processed */
+    int cleanups;               /* request: the object has callables to run at its end */
     struct mp_slot *next;
 } mp_slot;
+
+/* What we note about a connection or request; lies in its configuration vector. */
+typedef struct mp_record {
+    mp_slot slot;               /* the first; nearly always it is the only one */
+    int declined;               /* connection: its handler declined, so it carries
+                                 * HTTP from then on */
+    int init_ran;               /* request: PythonInitHandler had its turn */
+    int no_file;                /* request: its content is made in a <Location> */
+    int at_end;                 /* request: end_of_request() is registered */
+} mp_record;
+
+/* The records, or NULL if nothing was noted yet. */
+mp_record *mp_conn_record(const conn_rec *c);
+mp_record *mp_request_record(const request_rec *r);
+/* The record, made if need be. */
+mp_record *mp_note_request(request_rec *r);
 
 MP_API mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp);
 MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
@@ -302,6 +325,12 @@ void mp_register_end_hooks(void);
  * Hooks (hooks.c)
  */
 void mp_register_hooks(apr_pool_t *p);
+void mp_register_phases(void);              /* phases.c */
+
+/* A request has handlers for a phase that its configuration does not name, or
+ * callables to run at its end, in the interpreter of this slot. */
+MP_API void mp_add_dynamic(request_rec *r, mp_slot *slot, mp_phase phase);
+MP_API void mp_add_cleanups(request_rec *r, mp_slot *slot);
 
 /* Give bytes that were read too far back to the input filters of a
  * connection, so that whoever reads it next sees them first.  The bytes are

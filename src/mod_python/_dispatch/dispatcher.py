@@ -176,6 +176,19 @@ class Dispatcher:
             return HTTP_INTERNAL_SERVER_ERROR
         return status
 
+    def cleanup(self, req: Any, function: Callable[[Any], object], data: Any) -> None:
+        """Call what was registered with `req.register_cleanup`; a failure is logged.
+
+        Args:
+            req: the request, which has ended.
+            function: the callable.
+            data: its argument.
+        """
+        try:
+            function(data)
+        except BaseException as exc:
+            report.cleanup(req, function, self.name, exc)
+
     @scope.entry_point("conn")
     def connection(self, conn: Any, handler: Handler) -> int:
         """Run a connection handler.

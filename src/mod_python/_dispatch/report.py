@@ -375,6 +375,22 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     return HTTP_INTERNAL_SERVER_ERROR
 
 
+def cleanup(req: Any, function: object, interpreter: str, exc: BaseException) -> None:
+    """Report an exception of a callable that ran at the end of a request.
+
+    Args:
+        req: the request.
+        function: the callable.
+        interpreter: name of the interpreter.
+        exc: the exception.
+    """
+    try:
+        title = _title(interpreter, "register_cleanup", repr(function))
+        emit(req.log_error, _lines(title, [], exc, interpreter), APLOG_ERR)
+    except BaseException as failure:
+        last_resort(failure, exc)
+
+
 def python_import(log: Callable[[str, int], object], text: str, interpreter: str, exc: BaseException) -> None:
     """Report an exception of a PythonImport.
 
