@@ -27,21 +27,8 @@ PHASES_ANYWHERE = [
 ]
 PHASES_SERVER = ["PythonPostReadRequestHandler", "PythonTransHandler"]
 
-# Directives whose work this version cannot do yet; one moves out of here when its
-# phase comes.
+# Directives whose work this version cannot do yet; one moves out of here when it can.
 NOT_YET = {
-    "PythonPostReadRequestHandler": "run the post-read-request phase",
-    "PythonTransHandler": "run the URI translation phase",
-    "PythonHeaderParserHandler": "run the header parser phase",
-    "PythonInitHandler": "run the init phase",
-    "PythonAccessHandler": "run the access phase",
-    "PythonAuthenHandler": "run the authentication phase",
-    "PythonAuthzHandler": "run the authorization phase",
-    "PythonTypeHandler": "run the type phase",
-    "PythonFixupHandler": "run the fix-up phase",
-    "PythonLogHandler": "run the log phase",
-    "PythonCleanupHandler": "run the cleanup phase",
-    "PythonHandlerModule": "run the post-read-request phase",
     "PythonInputFilter": "run input filters",
     "PythonOutputFilter": "run output filters",
 }

@@ -347,7 +347,9 @@ def server() -> Iterator[Server]:
 class TestOrder:
     def test_all_phases(self, server: Server) -> None:
         body = server.get("/all/page.txt").text
-        assert body == "headerparser access authen authz type fixup content".replace("headerparser", "init headerparser")
+        assert body == "headerparser access authen authz type fixup content".replace(
+            "headerparser", "init headerparser"
+        )
         found = server.wait_for_log(r"cleanup of /all/page.txt after: ([\w ]+)")
         assert found.group(1).endswith("content log")
 
@@ -376,7 +378,9 @@ class TestOrder:
         assert server.get("/one/page.txt").text == "served by httpd\n"
 
     def test_row_3_21_missing_functions_of_a_handler_module(self) -> None:
-        module = "from mod_python import apache\ndef fixuphandler(req):\n    req.headers_out['X-Fix'] = '1'\n    return 0\n"
+        module = (
+            "from mod_python import apache\ndef fixuphandler(req):\n    req.headers_out['X-Fix'] = '1'\n    return 0\n"
+        )
         config = 'DocumentRoot "${SITE}"\nPythonHandlerModule some\nPythonPath "[\'${SITE}\']+sys.path"'
         with running(config, files={"some.py": module, "page.txt": "static"}) as server:
             reply = server.get("/page.txt")

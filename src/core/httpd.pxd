@@ -338,6 +338,8 @@ cdef extern from "pthread.h" nogil:
 
 cdef extern from "shell.h" nogil:
     enum mp_phase:
+        MP_LOG
+        MP_CLEANUP
         MP_REQUEST_PHASES
         MP_CONNECTION
         MP_PHASES
@@ -390,6 +392,11 @@ cdef extern from "shell.h" nogil:
         MP_CALL_IMPORT
         MP_CALL_DETACH
         MP_CALL_CLEANUP
+        MP_CALL_PRE_CONNECTION
+        MP_CALL_SERVER
+        MP_CALL_PASSWORD
+        MP_CALL_REALM
+        MP_CALL_AUTHORIZE
         MP_CALL_EXIT
     ctypedef struct mp_call:
         mp_phase phase
@@ -398,6 +405,17 @@ cdef extern from "shell.h" nogil:
         const mp_hlist *list
         const char *ext
         apr_bucket_brigade *rest
+    ctypedef struct mp_server_call:
+        mp_phase phase
+        server_rec *s
+        const mp_hlist *list
+    ctypedef struct mp_auth_call:
+        request_rec *r
+        const mp_hlist *list
+        const char *one
+        const char *two
+        const char *result
+    int MP_AUTH_NO, MP_AUTH_YES, MP_AUTH_UNKNOWN
     mp_dir_conf *mp_dir_conf_of(const request_rec *)
     mp_server_conf *mp_server_conf_of(const server_rec *)
     apr_table_t *mp_config_table(apr_pool_t *, const mp_dir_conf *)

@@ -74,9 +74,8 @@ cdef class Request:
             raise DetachedError("this request is over and its record is gone")
         return self.r
 
-    cdef void begin(self, str phase, const char *ext):
-        # Once the response is over httpd has taken its filters down.
-        self.running = phase != "PythonLogHandler" and phase != "PythonCleanupHandler"
+    cdef void begin(self, str phase, const char *ext, bint with_io):
+        self.running = with_io
         self._phase = phase
         self._extension = path_text(ext)
 

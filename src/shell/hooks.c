@@ -60,6 +60,19 @@ static int process_connection(conn_rec *c)
     return status;
 }
 
+/* Whoever may not connect gets nothing to see, not even a TLS handshake. */
+static int pre_connection(conn_rec *c, void *csd)
+{
+    mp_server_conf *conf = mp_server_conf_of(c->base_server);
+    mp_call call = { .phase = MP_PRE_CONNECTION, .c = c };
+
+    (void)csd;
+    if (!conf->pre_connection || c->master)
+        return DECLINED;
+    call.list = conf->pre_connection;
+    return mp_python_call(interpreter_of_conn(conf), MP_CALL_PRE_CONNECTION, &call);
+}
+
 /* ---- giving bytes back --------------------------------------------------- */
 
 /* A connection-level input filter that hands out a brigade and from then on
@@ -328,7 +341,21 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
 
 static void child_init(apr_pool_t *pchild, server_rec *s)
 {
+    server_rec *one;
+
     mp_python_child_init(pchild, s);
+    for (one = s; one; one = one->next) {
+        mp_server_conf *conf = mp_server_conf_of(one);
+        mp_server_call call = { MP_CHILD_EXIT, one, conf->child_exit };
+
+        /* Those for the end are noted first: what is set up last goes first. */
+        if (conf->child_exit)
+            mp_python_call(interpreter_of_conn(conf), MP_CALL_SERVER, &call);
+        call.phase = MP_CHILD_INIT;
+        call.list = conf->child_init;
+        if (conf->child_init)
+            mp_python_call(interpreter_of_conn(conf), MP_CALL_SERVER, &call);
+    }
 }
 
 void mp_register_hooks(apr_pool_t *p)
@@ -337,7 +364,6 @@ void mp_register_hooks(apr_pool_t *p)
      * handler finds the client's certificate and the negotiated protocol. */
     static const char *const after_ssl[] = { "mod_ssl.c", NULL };
 
-    (void)p;
     give_back_filter = ap_register_input_filter(GIVE_BACK, give_back, NULL,
                                                 AP_FTYPE_CONNECTION);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
@@ -345,5 +371,7 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
+    ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_phases();
+    mp_register_providers(p);
 }

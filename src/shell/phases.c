@@ -118,6 +118,8 @@ static int goes_on(mp_phase phase, int status)
     case MP_AUTHEN:
     case MP_AUTHZ:
     case MP_TYPE:
+    case MP_QUICK:
+    case MP_MAP_TO_STORAGE:
         return status == DECLINED;
     default:
         return status == OK || status == DECLINED;
@@ -136,7 +138,7 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
          * With the end of the stream in the same brigade httpd knows the
          * length, and a short answer leaves in one segment. */
         if (status == OK || status == DONE || status == DECLINED) {
-            if (status != DECLINED && phase == MP_CONTENT)
+            if (status != DECLINED && (phase == MP_CONTENT || phase == MP_QUICK))
                 APR_BRIGADE_INSERT_TAIL(call.rest, apr_bucket_eos_create(
                                         r->connection->bucket_alloc));
             ap_pass_brigade(r->output_filters, call.rest);
@@ -222,6 +224,13 @@ static int post_read_request(request_rec *r)
     return run_phase(r, MP_POST_READ_REQUEST);
 }
 
+/* Instead of all phases but logging.  Sub-requests that only look something up
+ * (lookup) are no requests for content. */
+static int quick_handler(request_rec *r, int lookup)
+{
+    return lookup ? DECLINED : run_phase(r, MP_QUICK);
+}
+
 /* Whether the content is Python's, by handlers inside <Location>, is to be seen
  * during translation only: afterwards httpd starts again with the server's
  * configuration.  Handlers of other phases there guard or log files, so they do
@@ -252,10 +261,11 @@ static int translate_name(request_rec *r)
  * what the core would do in this hook, after all translation is done. */
 static int map_to_storage(request_rec *r)
 {
+    int status = run_phase(r, MP_MAP_TO_STORAGE);
     mp_record *record = mp_request_record(r);
 
-    if (!record || !record->no_file || r->proxyreq)
-        return DECLINED;
+    if (status != DECLINED || !record || !record->no_file || r->proxyreq)
+        return status;
     r->filename = NULL;
     r->path_info = NULL;
     return OK;
@@ -345,6 +355,7 @@ void mp_register_phases(void)
     /* Python handlers may decide by anything, the URI above all, so they look
      * at every internal redirect and sub-request: PER_URI, not PER_CONF. */
     ap_hook_post_read_request(post_read_request, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_quick_handler(quick_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_translate_name(before_translation, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_translate_name(translate_name, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_map_to_storage(map_to_storage, NULL, NULL, APR_HOOK_MIDDLE);

@@ -8,6 +8,7 @@
  *                  merging and reading them
  *   hooks.c        connections, the start of the server, what is registered
  *   phases.c       the request phases: "is a Python handler configured here?"
+ *   providers.c    authentication and authorisation providers
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
@@ -37,8 +38,8 @@ extern "C" {
 extern MP_API module AP_MODULE_DECLARE_DATA python_module;
 
 /* ------------------------------------------------------------------------
- * Phases.  The order is httpd's; the first MP_REQUEST_PHASES are request
- * phases.  mp_phase_names[] (directives.c) holds the directive of each.
+ * Phases.  The first MP_REQUEST_PHASES are request phases, the twelve that have
+ * always been there in httpd's order.  mp_phase_names[] (directives.c) holds the directive of each.
  */
 typedef enum mp_phase {
     MP_POST_READ_REQUEST = 0,
@@ -53,8 +54,13 @@ typedef enum mp_phase {
     MP_CONTENT,
     MP_LOG,
     MP_CLEANUP,
+    MP_QUICK,                   /* from here on not part of PythonHandlerModule */
+    MP_MAP_TO_STORAGE,
     MP_REQUEST_PHASES,
     MP_CONNECTION = MP_REQUEST_PHASES,
+    MP_PRE_CONNECTION,
+    MP_CHILD_INIT,
+    MP_CHILD_EXIT,
     MP_PHASES
 } mp_phase;
 
@@ -141,6 +147,7 @@ typedef struct mp_dir_conf {
     const mp_options *options;
     const mp_filter *input_filters;
     const mp_filter *output_filters;
+    mp_hlist *authn;                    /* PythonAuthnProvider, or NULL */
     mp_interp_ref *interpreter;         /* PythonInterpreter, or NULL */
     const char *python_path;            /* PythonPath expression, or NULL */
     int debug;                          /* On 1, Off 0, MP_UNSET */
@@ -161,6 +168,9 @@ typedef struct mp_import {
 
 typedef struct mp_server_conf {
     mp_hlist *connection;               /* PythonConnectionHandler, or NULL */
+    mp_hlist *pre_connection;           /* likewise */
+    mp_hlist *child_init;               /* not inherited by virtual hosts */
+    mp_hlist *child_exit;
     apr_table_t *options;               /* live: get_options() of this server */
     apr_table_t *config;                /* live: get_config() of this server */
     mp_interp_ref *interpreter;         /* PythonInterpreter outside sections */
@@ -229,6 +239,11 @@ typedef enum mp_what {
     MP_CALL_IMPORT,             /* mp_import */
     MP_CALL_DETACH,             /* mp_slot: its record is going away */
     MP_CALL_CLEANUP,            /* mp_slot: run the callables for the request's end */
+    MP_CALL_PRE_CONNECTION,     /* mp_call: a connection comes in */
+    MP_CALL_SERVER,             /* mp_server_call: the child begins */
+    MP_CALL_PASSWORD,           /* mp_auth_call, as the next two */
+    MP_CALL_REALM,
+    MP_CALL_AUTHORIZE,
     MP_CALL_EXIT                /* NULL: the child ends */
 } mp_what;
 
@@ -242,6 +257,26 @@ typedef struct mp_call {
     apr_bucket_brigade *rest;   /* out: queued output the hook still has to send,
                                  * after Python was left */
 } mp_call;
+
+/* Handlers for the beginning or the end of a child. */
+typedef struct mp_server_call {
+    mp_phase phase;             /* MP_CHILD_INIT or MP_CHILD_EXIT */
+    server_rec *s;
+    const mp_hlist *list;
+} mp_server_call;
+
+/* A question to an authentication or authorisation provider (providers.c). */
+typedef struct mp_auth_call {
+    request_rec *r;
+    const mp_hlist *list;
+    const char *one;            /* the user; the arguments of Require */
+    const char *two;            /* the password; the realm; NULL */
+    const char *result;         /* out: the hash for a realm, or NULL */
+} mp_auth_call;
+
+#define MP_AUTH_NO      0
+#define MP_AUTH_YES     1
+#define MP_AUTH_UNKNOWN 2       /* no such user; anything else is an error */
 
 /* Start Python in this child; run PythonImport.  Never fails the child: what
  * goes wrong is logged, and requests for Python answer 500. */
@@ -326,6 +361,7 @@ void mp_register_end_hooks(void);
  */
 void mp_register_hooks(apr_pool_t *p);
 void mp_register_phases(void);              /* phases.c */
+void mp_register_providers(apr_pool_t *p);  /* providers.c */
 
 /* A request has handlers for a phase that its configuration does not name, or
  * callables to run at its end, in the interpreter of this slot. */

@@ -13,13 +13,14 @@ from time import monotonic
 from mod_python._constants import (
     APLOG_ERR,
     DECLINED,
+    HTTP_FORBIDDEN,
     HTTP_INTERNAL_SERVER_ERROR,
     OK,
     Status,
 )
 from mod_python.errors import SERVER_RETURN
 
-from . import cleanup, report, resolve, scope
+from . import cleanup, providers, report, resolve, scope
 from .handler import Handler
 from .hlist import mp_hlist
 from .importer import Importer, default
@@ -48,6 +49,8 @@ PHASES: dict[str, tuple[tuple[int, ...] | None, str]] = {
     "PythonHandler": (_BOTH, "handler"),
     "PythonLogHandler": (_BOTH, "loghandler"),
     "PythonCleanupHandler": (_EVERY, "cleanuphandler"),
+    "PythonQuickHandler": (_ONLY, "quickhandler"),
+    "PythonMapToStorageHandler": (_ONLY, "maptostoragehandler"),
 }
 
 # Statuses beyond these are no HTTP statuses; -1 is DECLINED, -2 DONE.
@@ -217,6 +220,62 @@ class Dispatcher:
             return status
         except BaseException as exc:
             return report.connection(conn, handler, self.name, exc)
+
+    @scope.entry_point("conn")
+    def pre_connection(self, conn: Any, handlers: tuple[Handler, ...]) -> int:
+        """Show a new connection to its handlers.
+
+        Args:
+            conn: the connection.
+            handlers: the handlers, at least one.
+
+        Returns:
+            OK, or the status of the handler that refused; an error refuses, too.
+        """
+        settings = conn.settings
+        for handler in handlers:
+            try:
+                conn._hlist = mp_hlist([handler])
+                name = handler.object_name or "preconnectionhandler"
+                function: Any = resolve.find(handler, name, conn, settings, self.importer)
+                status = check_status(function(conn), handler, "returned")
+            except BaseException as exc:
+                report.connection(conn, handler, self.name, exc)
+                return HTTP_INTERNAL_SERVER_ERROR
+            if status not in (OK, DECLINED):
+                # DONE is no refusal for httpd.
+                return status if status > 0 else HTTP_FORBIDDEN
+        return OK
+
+    @scope.entry_point("server")
+    def child(self, server: Any, phase: str, handlers: tuple[Handler, ...]) -> None:
+        """Run the handlers for the beginning of a child, or note those for its end.
+
+        The latter are found now, so that a mistake shows when the server starts.
+
+        Args:
+            server: the server they are configured for.
+            phase: PythonChildInitHandler or PythonChildExitHandler.
+            handlers: the handlers, at least one.
+        """
+        settings = server.settings
+        at_end = phase == "PythonChildExitHandler"
+        for handler in reversed(handlers) if at_end else handlers:
+            try:
+                name = handler.object_name or ("childexithandler" if at_end else "childinithandler")
+                function: Any = resolve.find(handler, name, server, settings, self.importer)
+                if at_end:
+                    cleanup.register(function, server, server)
+                else:
+                    function(server)
+            except BaseException as exc:
+                report.python_import(server.log_error, handler.text, self.name, exc, phase)
+
+    def provider(
+        self, req: Any, phase: str, handler: Handler, default_name: str, args: tuple[str, ...]
+    ) -> bool | bytes | int | None:
+        """Ask a provider function; see `providers.ask`."""
+        return providers.ask(req, phase, handler, default_name, args, self.name, self.importer)
 
     @scope.entry_point("server")
     def import_(self, text: str) -> bool:

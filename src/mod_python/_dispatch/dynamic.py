@@ -25,9 +25,7 @@ def canonical(directory: str) -> str:
     return path if path.endswith("/") else path + "/"
 
 
-def make(
-    handler: str | Callable[[Any], Any], directory: str | None, parent: Handler | None, method: str
-) -> Handler:
+def make(handler: str | Callable[[Any], Any], directory: str | None, parent: Handler | None, method: str) -> Handler:
     """Return a handler that Python code names.
 
     Args:

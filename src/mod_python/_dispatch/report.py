@@ -391,17 +391,24 @@ def cleanup(req: Any, function: object, interpreter: str, exc: BaseException) ->
         last_resort(failure, exc)
 
 
-def python_import(log: Callable[[str, int], object], text: str, interpreter: str, exc: BaseException) -> None:
-    """Report an exception of a PythonImport.
+def python_import(
+    log: Callable[[str, int], object],
+    text: str,
+    interpreter: str,
+    exc: BaseException,
+    phase: str = "PythonImport",
+) -> None:
+    """Report an exception of a PythonImport, or of a handler for a child's beginning or end.
 
     Args:
         log: writes one line with a level.
         text: ``module`` or ``module::function``.
         interpreter: name of the interpreter.
         exc: the exception.
+        phase: the directive.
     """
     try:
-        title = _title(interpreter, "PythonImport", text)
+        title = _title(interpreter, phase, text)
         emit(log, _lines(title, [], exc, interpreter), APLOG_ERR)
     except BaseException as failure:
         last_resort(failure, exc)
