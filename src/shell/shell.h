@@ -276,6 +276,8 @@ MP_API server_rec *mp_main_server(void);
 typedef struct mp_slot {
     mp_interp *interp;
     void *object;               /* PyObject *, or NULL */
+    apr_off_t queued;           /* of a request: what its object remembers even */
+    int type_set;               /* if it is dropped and made anew, see the core */
     int declined;               /* first slot of a connection: its handler
                                  * declined, so it carries HTTP from then on */
     struct mp_slot *next;
