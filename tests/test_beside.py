@@ -99,7 +99,8 @@ FILES = {
     "guard.py": GUARD,
     "htdocs/page.txt": "static page\n",
     "elsewhere/page.txt": "aliased page\n",
-    "cgi/script": "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n%s %s %s' \"$REMOTE_USER\" \"$FIXED\" \"$PATH_INFO\"\n",
+    "cgi/script": "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n%s %s %s %s' "
+    '"$REMOTE_USER" "$FIXED" "$PATH_INFO" $(wc -c)',
     "backend/page.txt": "page of the backend\n",
     "backend/.keep": "",
 }
@@ -175,9 +176,9 @@ def test_dav(public_path: Path) -> None:
 def test_cgid() -> None:
     with running(CONFIG + CGI, files=FILES, modules=[*BASIC, "mod_cgid"]) as server:
         (server.site / "cgi/script").chmod(0o755)
-        check(server, "/cgi/script", "ann by Python ")
-        assert server.get("/cgi/script/more", headers=ANN).text == "ann by Python /more"
-        assert server.request("POST", "/cgi/script", b"x" * 100_000, ANN).text == "ann by Python "
+        check(server, "/cgi/script", "ann by Python  0")
+        assert server.get("/cgi/script/more", headers=ANN).text == "ann by Python /more 0"
+        assert server.request("POST", "/cgi/script", b"x" * 100_000, ANN).text == "ann by Python  100000"
 
 
 @pytest.mark.skipif(not has("mod_proxy", "mod_proxy_http"), reason="this httpd is built without mod_proxy_http")

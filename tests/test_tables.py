@@ -49,12 +49,12 @@ def live(req):
     other.clear()
     assert not one
     raised = 0
-    for name in ("headers_in", "headers_out", "err_headers_out", "notes", "subprocess_env"):
+    for name in ("headers_in", "headers_out", "err_headers_out", "notes"):
         try:
             setattr(req, name, apache.table())
         except AttributeError:
             raised += 1
-    assert raised == 5
+    assert raised == 4
     assert type(one) is apache.table and apache.make_table is apache.table
 
 def init_of_a_view(req):

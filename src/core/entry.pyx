@@ -105,7 +105,7 @@ cdef class Entry:
         finally:
             call.rest = req.end()
         if status >= 400:
-            name_status(call.r, status)
+            status = req.error_status(status)
         if mp_refcnt(req) == 2 and req.is_untouched():
             slot = mp_request_slot(call.r, self.interp)
             req.detach()

@@ -84,6 +84,7 @@ cdef class Stream:
     cdef apr_status_t error         # of the last failed read or write
     cdef apr_interval_time_t read_us, write_us, saved_us
     cdef size_t limit_
+    cdef object capsule             # what _conn_rec gave, or None
 
     # -- life ---------------------------------------------------------------
 
@@ -109,6 +110,8 @@ cdef class Stream:
             self.inb = self.outb = NULL         # the pool frees them
             mp_count_brigades(-2)
         self.release()
+        retire_capsule(self.capsule)
+        self.capsule = None
         mp_count_wrappers(-1)
         return 0
 

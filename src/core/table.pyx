@@ -90,6 +90,8 @@ cdef class Table:
         return r.notes
 
     cdef apr_table_t *to_change(self) except NULL:
+        if isinstance(self.owner, RequestIO):
+            (<RequestIO> self.owner).to_change()
         self.changed = True
         return self.get_table()
 

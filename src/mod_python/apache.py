@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import _core
-    from ._core import Server
+    from ._core import Finfo, Server
     from ._dispatch.modules import Entry
 
     table = _core.Table
@@ -154,6 +154,25 @@ def config_tree() -> list[Any]:
     """
     _server("config_tree()")
     return _core.config_tree()
+
+
+def stat(fname: str | bytes | os.PathLike[str], wanted: int) -> Finfo:
+    """Return information on a file, as httpd sees it; it can be assigned to ``req.finfo``.
+
+    Args:
+        fname: name of the file.
+        wanted: which fields, ``APR_FINFO_*`` or-ed.  Without ``APR_FINFO_LINK`` a
+            symbolic link is followed.
+
+    Returns:
+        the information; of a file that does not exist, with `filetype` `APR_NOFILE`.
+
+    Raises:
+        OSError: any other failure.
+        RuntimeError: outside httpd.
+    """
+    _server("stat()")
+    return _core.stat(fname, wanted)
 
 
 def register_cleanup(

@@ -240,6 +240,8 @@ static mp_slot *find_slot(mp_record *record, apr_pool_t *pool, mp_interp *interp
         record->slot.next = empty;
     }
     empty->interp = interp;
+    empty->queued = 0;
+    empty->type_set = 0;
     empty->dynamic = 0;
     empty->cleanups = 0;
     return empty;

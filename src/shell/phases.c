@@ -352,21 +352,29 @@ static int log_transaction(request_rec *r)
 
 void mp_register_phases(void)
 {
+    /* All are in the middle.  Within it, in phases where the first module that
+     * does not decline wins, before those that hardly ever decline. */
+    static const char *const before_alias[] = { "mod_alias.c", "mod_userdir.c",
+                                                "mod_vhost_alias.c", NULL };
+    static const char *const before_basic[] = { "mod_auth_basic.c", "mod_auth_digest.c",
+                                                "mod_auth_form.c", NULL };
+    static const char *const before_mime[] = { "mod_mime.c", NULL };
+
     /* Python handlers may decide by anything, the URI above all, so they look
      * at every internal redirect and sub-request: PER_URI, not PER_CONF. */
     ap_hook_post_read_request(post_read_request, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_quick_handler(quick_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_translate_name(before_translation, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_translate_name(translate_name, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_translate_name(translate_name, NULL, before_alias, APR_HOOK_MIDDLE);
     ap_hook_map_to_storage(map_to_storage, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_header_parser(header_parser, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_access(check_access, NULL, NULL, APR_HOOK_MIDDLE,
                          AP_AUTH_INTERNAL_PER_URI);
-    ap_hook_check_authn(check_authn, NULL, NULL, APR_HOOK_MIDDLE,
+    ap_hook_check_authn(check_authn, NULL, before_basic, APR_HOOK_MIDDLE,
                         AP_AUTH_INTERNAL_PER_URI);
     ap_hook_check_authz(check_authz, NULL, NULL, APR_HOOK_MIDDLE,
                         AP_AUTH_INTERNAL_PER_URI);
-    ap_hook_type_checker(type_checker, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_type_checker(type_checker, NULL, before_mime, APR_HOOK_MIDDLE);
     ap_hook_fixups(fixups, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(before_content, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(content_handler, NULL, NULL, APR_HOOK_MIDDLE);

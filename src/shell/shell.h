@@ -317,6 +317,8 @@ MP_API server_rec *mp_main_server(void);
 typedef struct mp_slot {
     mp_interp *interp;
     void *object;               /* PyObject *, or NULL */
+    apr_off_t queued;           /* request: what its object remembers even if it is */
+    int type_set;               /* dropped and made anew, see the core */
     unsigned dynamic;           /* request: phases (1 << mp_phase) with handlers
                                  * that were added while it was processed */
     int cleanups;               /* request: the object has callables to run at its end */
