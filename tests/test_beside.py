@@ -108,7 +108,8 @@ FILES = {
 
 def has(*modules: str) -> bool:
     """Whether the httpd under test was built with these modules."""
-    directory = Path(find.find_httpd().modules_dir)
+    directory = find.find_httpd().modules_dir
+    assert directory is not None
     return all((directory / f"{name}.so").exists() for name in modules)
 
 
