@@ -32,6 +32,7 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport (
     PyUnicode_AsEncodedString,
@@ -81,5 +82,6 @@ include "server.pyx"
 include "stream.pyx"
 include "connection.pyx"
 include "request.pyx"
+include "filter.pyx"
 include "entry.pyx"
 include "services.pyx"

@@ -29,6 +29,7 @@ cdef class Request:
     cdef apr_bucket_brigade *outb
     cdef apr_off_t queued
     cdef bint type_set
+    cdef dict filters               # those registered, by (is_input, name); or None
     cdef Table config, options      # kept while somebody else has them, or they changed
     cdef mp_dir_conf *config_of
     cdef mp_dir_conf *options_of
@@ -61,6 +62,7 @@ cdef class Request:
         self.inb = self.outb = NULL             # the pool frees them
         buffer_free(&self.inp)
         self.config = self.options = None       # they refer to us
+        self.filters = None
         mp_count_wrappers(-1)
         return 0
 
@@ -97,7 +99,8 @@ cdef class Request:
 
     cdef bint is_untouched(self):
         """Whether nothing on this object would be missed."""
-        return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended
+        return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
+            and self.filters is None
 
     # -- output ---------------------------------------------------------------
 
@@ -167,7 +170,8 @@ cdef class Request:
             raise RuntimeError("no handler of this request is running: it can be neither "
                                "read nor written now")
         if self.busy:
-            raise RuntimeError("another thread is reading or writing this request")
+            raise RuntimeError("this request is being read or written already: by another thread, or "
+                               "by the very call that this filter is part of (use filter.write)")
         self.busy = True
         return 0
 
@@ -625,6 +629,49 @@ cdef class Request:
     def send_http_header(self):
         """Does nothing; kept for old code."""
         self.rec()
+
+    # -- filters (filter.pyx) -------------------------------------------------
+
+    def register_input_filter(self, name, filter, dir=None):
+        """Define an input filter for this request; add_input_filter() puts it to work.
+
+        Args:
+            name: its name; upper and lower case make no difference.
+            filter: ``module[::object]``, or a callable that takes the filter object.
+            dir: directory in which to look for the module; by default that of the
+                handler that makes the call.
+        """
+        self.rec()
+        register_filter(self, name, filter, dir, True)
+
+    def register_output_filter(self, name, filter, dir=None):
+        """Define an output filter for this request; add_output_filter() puts it to work.
+
+        Args:
+            name, filter, dir: as for register_input_filter.
+        """
+        self.rec()
+        register_filter(self, name, filter, dir, False)
+
+    def add_input_filter(self, name):
+        """Put a filter into the chain that the request's body is read through.
+
+        Args:
+            name: one that was registered on this request, or any that httpd knows.
+        Raises:
+            ValueError: there is no such filter.
+        """
+        add_filter(self, name, True)
+
+    def add_output_filter(self, name):
+        """Put a filter into the chain that the response is written through.
+
+        Args:
+            name: as for add_input_filter.
+        Raises:
+            ValueError: there is no such filter.
+        """
+        add_filter(self, name, False)
 
     # -- configuration and logging --------------------------------------------
 

@@ -76,7 +76,8 @@ cdef list tree_of(ap_directive_t *d):
 
 # The names that applications print.
 for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
-                      (Request, "mp_request"), (Server, "mp_server")):
+                      (Request, "mp_request"), (Server, "mp_server"),
+                      (Filter, "mp_filter")):
     try:
         _class.__name__ = _class.__qualname__ = _name
         _class.__module__ = "builtins"      # str(type(conn)) is <class 'mp_conn'>

@@ -44,8 +44,8 @@ static const char *directory_of_file(request_rec *r)
 
 /* The rules of naming, in their order: PythonInterpreter, the file's
  * directory, the directive's directory, the server's name. */
-static mp_interp *interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
-                                         const mp_hlist *list)
+mp_interp *mp_interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
+                                     const mp_section *section)
 {
     const char *name;
 
@@ -56,16 +56,14 @@ static mp_interp *interpreter_of_request(request_rec *r, const mp_dir_conf *conf
         return mp_interp_get(name ? name : "main_interpreter");
     }
     if (conf->interp_per_directive == 1) {
-        name = list && list->n
-             ? mp_handler_directory(r->pool, list->handlers[0].section, r->filename)
-             : NULL;
+        name = section ? mp_handler_directory(r->pool, section, r->filename) : NULL;
         return mp_interp_get(name ? name : "main_interpreter");
     }
     return mp_interp_of(mp_server_conf_of(r->server)->default_interpreter);
 }
 
 /* A connection has no file and its handler no directory. */
-static mp_interp *interpreter_of_conn(const mp_server_conf *conf)
+mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf)
 {
     if (conf->interpreter)
         return mp_interp_of(conf->interpreter);
@@ -85,7 +83,7 @@ static int run_request_phase(request_rec *r, mp_phase phase)
     call.list = mp_find_hlist(&conf->phase[phase], r->filename, &call.ext);
     if (!call.list)
         return DECLINED;
-    status = mp_python_call(interpreter_of_request(r, conf, call.list),
+    status = mp_python_call(mp_interpreter_of_request(r, conf, call.list->handlers[0].section),
                             MP_CALL_REQUEST, &call);
     if (call.rest && !APR_BRIGADE_EMPTY(call.rest)) {
         /* Output that was queued and not flushed.  With an error status httpd
@@ -130,7 +128,7 @@ static int process_connection(conn_rec *c)
     if (first && first->declined)
         return DECLINED;
     call.list = conf->connection;
-    interp = interpreter_of_conn(conf);
+    interp = mp_interpreter_of_conn(conf);
     status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
     if (status == DECLINED) {
         mp_conn_slot(c, interp);
@@ -338,23 +336,29 @@ static int same_address(const server_rec *a, const server_rec *b)
     return 0;
 }
 
-static int check_connection_handlers(server_rec *main_server)
+static const mp_hlist *connection_list(const server_rec *s, apr_size_t field)
+{
+    return *(mp_hlist **)((char *)mp_server_conf_of(s) + field);
+}
+
+static int check_connection_lists(server_rec *main_server, const char *directive,
+                                  apr_size_t field)
 {
     server_rec *s, *earlier;
 
     for (s = main_server->next; s; s = s->next) {
-        const mp_hlist *own = mp_server_conf_of(s)->connection;
+        const mp_hlist *own = connection_list(s, field);
 
-        if (!own || own == mp_server_conf_of(main_server)->connection)
+        if (!own || own == connection_list(main_server, field))
             continue;
         for (earlier = main_server->next; earlier != s; earlier = earlier->next) {
-            if (same_address(s, earlier) && mp_server_conf_of(earlier)->connection != own) {
+            if (same_address(s, earlier) && connection_list(earlier, field) != own) {
                 ap_log_error(APLOG_MARK, APLOG_EMERG, 0, main_server,
-                             "PythonConnectionHandler in the virtual host at %s:%u can "
+                             "%s in the virtual host at %s:%u can "
                              "never run: the virtual host at %s:%u comes first for the "
                              "same address and gets its connections; put the directive "
                              "there, or give this host a port of its own",
-                             s->defn_name, s->defn_line_number,
+                             directive, s->defn_name, s->defn_line_number,
                              earlier->defn_name, earlier->defn_line_number);
                 return HTTP_INTERNAL_SERVER_ERROR;
             }
@@ -383,7 +387,14 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         ;
     ap_add_version_component(pconf, apr_pstrcat(pconf, "Python/",
                              apr_pstrmemdup(pconf, version, end - version), NULL));
-    return check_connection_handlers(main_server);
+    if (check_connection_lists(main_server, "PythonConnectionHandler",
+                               APR_OFFSETOF(mp_server_conf, connection)) != OK
+        || check_connection_lists(main_server, "PythonConnectionInputFilter",
+                                  APR_OFFSETOF(mp_server_conf, connection_input)) != OK
+        || check_connection_lists(main_server, "PythonConnectionOutputFilter",
+                                  APR_OFFSETOF(mp_server_conf, connection_output)) != OK)
+        return HTTP_INTERNAL_SERVER_ERROR;
+    return OK;
 }
 
 static void child_init(apr_pool_t *pchild, server_rec *s)
@@ -404,6 +415,7 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_optional_fn_retrieve(find_optional_functions, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
+    mp_register_filter_hooks();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(content_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -7,6 +7,7 @@
  *   config_merge.c per-directory and per-server configuration: making,
  *                  merging and reading them
  *   hooks.c        the hook functions: "is a Python handler configured here?"
+ *   filters.c      filters of requests and connections
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
@@ -160,6 +161,8 @@ typedef struct mp_import {
 
 typedef struct mp_server_conf {
     mp_hlist *connection;               /* PythonConnectionHandler, or NULL */
+    mp_hlist *connection_input;         /* PythonConnectionInputFilter, or NULL */
+    mp_hlist *connection_output;        /* PythonConnectionOutputFilter, or NULL */
     apr_table_t *options;               /* live: get_options() of this server */
     apr_table_t *config;                /* live: get_config() of this server */
     mp_interp_ref *interpreter;         /* PythonInterpreter outside sections */
@@ -227,7 +230,8 @@ typedef enum mp_what {
     MP_CALL_CONNECTION,         /* mp_call: a connection handler */
     MP_CALL_IMPORT,             /* mp_import */
     MP_CALL_DETACH,             /* mp_slot: its record is going away */
-    MP_CALL_EXIT                /* NULL: the child ends */
+    MP_CALL_EXIT,               /* NULL: the child ends */
+    MP_CALL_FILTER              /* mp_filter_run (filters.h) */
 } mp_what;
 
 /* One call into Python, on the stack of the hook function. */
@@ -303,6 +307,12 @@ void mp_register_end_hooks(void);
  */
 void mp_register_hooks(apr_pool_t *p);
 
+/* The interpreter for a request and a directive in a section (NULL: unknown),
+ * and for a connection. */
+mp_interp *mp_interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
+                                     const mp_section *section);
+mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf);
+
 /* Give bytes that were read too far back to the input filters of a
  * connection, so that whoever reads it next sees them first.  The bytes are
  * copied.  For use by the thread that serves the connection. */
@@ -310,6 +320,15 @@ MP_API apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len);
 
 /* Tell mod_logio, if there is one, of bytes that were read past its filter. */
 MP_API void mp_count_input(conn_rec *c, apr_off_t bytes);
+
+/* ------------------------------------------------------------------------
+ * Filters (filters.c; the rest is in filters.h)
+ */
+void mp_register_filter_hooks(void);
+
+/* Make the name of a filter directive known to httpd; doing it again is
+ * harmless.  False if the name is that of another module's filter. */
+int mp_register_filter(const char *name, int is_input);
 
 /* Logging with this module's index, callable from the core. */
 MP_API void mp_log_server(const server_rec *s, int level, const char *text);
