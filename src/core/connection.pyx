@@ -241,6 +241,7 @@ cdef class Connection(Stream):
         cdef apr_status_t rv = APR_SUCCESS
         if self.state != STATE_HANDLING:
             self.not_handling("flush")
+        self.not_filtering("flush")
         self.users += 1
         with nogil:
             pthread_mutex_lock(&self.lock)

@@ -32,6 +32,7 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.pycapsule cimport PyCapsule_New, PyCapsule_SetName
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport (
@@ -105,5 +106,6 @@ include "finfo.pyx"
 include "request_io.pyx"
 include "request_facts.pyx"
 include "request.pyx"
+include "filter.pyx"
 include "entry.pyx"
 include "services.pyx"

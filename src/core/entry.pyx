@@ -27,7 +27,7 @@ cdef class Entry:
     cdef readonly str name
     cdef mp_interp *interp
     cdef object dispatcher
-    cdef object run_connection_handler, run_request_handlers
+    cdef object run_connection_handler, run_request_handlers, run_filter
     cdef dict lists             # id of a handler list -> tuple of Handler
     cdef dict servers           # address -> Server
     cdef tuple phase_names
@@ -41,6 +41,7 @@ cdef class Entry:
         self.dispatcher = dispatcher
         self.run_connection_handler = dispatcher.connection
         self.run_request_handlers = dispatcher.request
+        self.run_filter = dispatcher.filter
         self.lists = {}
         self.servers = {}
         self.phase_names = tuple([latin1(mp_phase_names[i]) for i in range(<int> MP_PHASES)])
@@ -51,6 +52,8 @@ cdef class Entry:
             return self.on_request(<mp_call *> arg)
         if what == MP_CALL_CONNECTION:
             return self.on_connection(<mp_call *> arg)
+        if what == MP_CALL_FILTER:
+            return on_filter(self, <mp_filter_run *> arg)
         if what == MP_CALL_DETACH:
             self.on_detach(<mp_slot *> arg)
         elif what == MP_CALL_PASSWORD or what == MP_CALL_REALM or what == MP_CALL_AUTHORIZE:
@@ -181,6 +184,8 @@ cdef class Entry:
             (<Request> wrapper).detach()
         elif isinstance(wrapper, Connection):
             (<Connection> wrapper).detach()
+        elif isinstance(wrapper, Filter):
+            (<Filter> wrapper).detach()
         return 0
 
     # -- settings

@@ -176,13 +176,21 @@ cdef extern from "apr_buckets.h" nogil:
     bint APR_BRIGADE_EMPTY(apr_bucket_brigade *)
     apr_bucket *APR_BRIGADE_FIRST(apr_bucket_brigade *)
     apr_bucket *APR_BRIGADE_SENTINEL(apr_bucket_brigade *)
+    apr_size_t UNKNOWN_LENGTH "((apr_size_t)-1)"
     void APR_BRIGADE_INSERT_TAIL(apr_bucket_brigade *, apr_bucket *)
+    void APR_BUCKET_REMOVE(apr_bucket *)
     bint APR_BUCKET_IS_EOS(apr_bucket *)
+    bint APR_BUCKET_IS_FLUSH(apr_bucket *)
+    bint APR_BUCKET_IS_HEAP(apr_bucket *)
+    bint APR_BUCKET_IS_TRANSIENT(apr_bucket *)
+    bint APR_BUCKET_IS_IMMORTAL(apr_bucket *)
+    bint APR_BUCKET_IS_POOL(apr_bucket *)
     bint APR_BUCKET_IS_METADATA(apr_bucket *)
     apr_bucket *APR_BUCKET_NEXT(apr_bucket *)
     apr_bucket *APR_BUCKET_PREV(apr_bucket *)
     apr_status_t apr_bucket_read(apr_bucket *, const char **, apr_size_t *, apr_read_type_e)
     void apr_bucket_delete(apr_bucket *)
+    apr_status_t apr_bucket_split(apr_bucket *, apr_size_t)
     apr_bucket *apr_bucket_transient_create(const char *, apr_size_t, apr_bucket_alloc_t *)
     apr_bucket *apr_bucket_flush_create(apr_bucket_alloc_t *)
     apr_bucket *apr_bucket_eos_create(apr_bucket_alloc_t *)
@@ -245,10 +253,14 @@ cdef extern from "httpd.h" nogil:
         AP_CONN_KEEPALIVE
     ctypedef struct ap_filter_rec_t:
         const char *name
+    ctypedef struct request_rec         # below
+    ctypedef struct conn_rec
     ctypedef struct ap_filter_t:
         ap_filter_rec_t *frec
         void *ctx
         ap_filter_t *next
+        request_rec *r
+        conn_rec *c
     ctypedef struct conn_rec:
         apr_pool_t *pool
         server_rec *base_server
@@ -525,6 +537,7 @@ cdef extern from "shell.h" nogil:
         MP_CALL_REALM
         MP_CALL_AUTHORIZE
         MP_CALL_EXIT
+        MP_CALL_FILTER
     ctypedef struct mp_call:
         mp_phase phase
         request_rec *r
@@ -568,3 +581,32 @@ cdef extern from "shell.h" nogil:
     void mp_log_request(const request_rec *, int, const char *)
     void mp_count_wrappers "MP_COUNT_WRAPPERS"(int)
     void mp_count_brigades "MP_COUNT_BRIGADES"(int)
+
+
+cdef extern from "filters.h" nogil:
+    ctypedef struct mp_filter_run:
+        mp_slot slot
+        ap_filter_t *f
+        const char *name
+        const mp_handler *handler
+        int is_input
+        apr_bucket_brigade *in_ "in"
+        apr_bucket_brigade *out
+        apr_size_t queued
+        ap_input_mode_t mode
+        apr_read_type_e block
+        apr_off_t size
+        apr_status_t error
+        int disabled
+        int closed
+        int last
+        int ended
+        int fetched
+        int again
+        int progress
+        int touched
+        int passed
+        int borrowed
+    mp_filter_run *mp_add_own_filter(request_rec *, const char *, int, mp_interp *)
+    int mp_add_known_filter(request_rec *, const char *, int)
+    apr_status_t mp_keep_buckets(apr_bucket_brigade *, apr_pool_t *)

@@ -19,6 +19,7 @@ cdef class Request(RequestFacts):
     cdef mp_dir_conf *options_of
     cdef dict added                 # phase -> Handlers that were added to it, or None
     cdef list cleanups              # (callable, data) for the end, or None
+    cdef dict filters               # those registered, by (is_input, name); or None
 
     def __init__(self):
         raise TypeError("cannot create 'mp_request' instances")
@@ -33,6 +34,7 @@ cdef class Request(RequestFacts):
     cdef int detach(self) except -1:
         RequestIO.detach(self)
         self.config = self.options = None       # they refer to us
+        self.filters = None
         return 0
 
     cdef void begin(self, str phase, const char *ext, bint with_io):
@@ -61,9 +63,11 @@ cdef class Request(RequestFacts):
         return self.outb
 
     cdef bint is_untouched(self):
+        self.filters = None
         """Whether nothing on this object would be missed."""
         return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
-            and self.added is None and self.cleanups is None and self.capsule is None
+            and self.added is None and self.cleanups is None and self.capsule is None \
+            and self.filters is None
 
     cdef int error_status(self, int status):
         """The error status that httpd gets for one that the handlers returned."""
@@ -405,6 +409,49 @@ cdef class Request(RequestFacts):
             OK, or the status to return: 304 or 412.
         """
         return ap_meets_conditions(self.to_change())
+
+    # -- filters (filter.pyx) -------------------------------------------------
+
+    def register_input_filter(self, name, filter, dir=None):
+        """Define an input filter for this request; add_input_filter() puts it to work.
+
+        Args:
+            name: its name; upper and lower case make no difference.
+            filter: ``module[::object]``, or a callable that takes the filter object.
+            dir: directory in which to look for the module; by default that of the
+                handler that makes the call.
+        """
+        self.rec()
+        register_filter(self, name, filter, dir, True)
+
+    def register_output_filter(self, name, filter, dir=None):
+        """Define an output filter for this request; add_output_filter() puts it to work.
+
+        Args:
+            name, filter, dir: as for register_input_filter.
+        """
+        self.rec()
+        register_filter(self, name, filter, dir, False)
+
+    def add_input_filter(self, name):
+        """Put a filter into the chain that the request's body is read through.
+
+        Args:
+            name: one that was registered on this request, or any that httpd knows.
+        Raises:
+            ValueError: there is no such filter.
+        """
+        add_filter(self, name, True)
+
+    def add_output_filter(self, name):
+        """Put a filter into the chain that the response is written through.
+
+        Args:
+            name: as for add_input_filter.
+        Raises:
+            ValueError: there is no such filter.
+        """
+        add_filter(self, name, False)
 
     # -- configuration and logging --------------------------------------------
 

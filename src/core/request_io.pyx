@@ -96,7 +96,9 @@ cdef class RequestIO:
 
     cdef int seize_free(self) except -1:
         if self.busy:
-            raise RuntimeError("another thread is reading or writing this request")
+            raise RuntimeError(
+                "this request is being read or written already: by another thread, or by "
+                "the very call that this filter is part of (use filter.write)")
         self.busy = True
         self.claimer = pthread_self()
         return 0

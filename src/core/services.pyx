@@ -77,7 +77,7 @@ cdef list tree_of(ap_directive_t *d):
 # The names that applications print.
 for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
                       (Request, "mp_request"), (Server, "mp_server"),
-                      (Finfo, "mp_finfo")):
+                      (Finfo, "mp_finfo"), (Filter, "mp_filter")):
     try:
         _class.__name__ = _class.__qualname__ = _name
         _class.__module__ = "builtins"      # str(type(conn)) is <class 'mp_conn'>

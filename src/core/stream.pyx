@@ -84,6 +84,7 @@ cdef class Stream:
     cdef apr_status_t error         # of the last failed read or write
     cdef apr_interval_time_t read_us, write_us, saved_us
     cdef size_t limit_
+    cdef unsigned long filter_thread    # which runs a Python filter of this connection, or 0
     cdef object capsule             # what _conn_rec gave, or None
 
     # -- life ---------------------------------------------------------------
@@ -346,9 +347,17 @@ cdef class Stream:
     cdef int start_reading(self) except -1:
         if self.state != STATE_HANDLING:
             self.not_handling("read")
+        self.not_filtering("read")
         if self.reading:
             raise RuntimeError("another thread is reading from this connection")
         self.reading = True
+        return 0
+
+    cdef int not_filtering(self, str what) except -1:
+        """A filter's function is part of a read or write: it would wait for itself."""
+        if self.filter_thread and self.filter_thread == <unsigned long> PyThread_get_thread_ident():
+            raise RuntimeError("cannot %s: a filter of this connection is being called; "
+                               "use the filter" % what)
         return 0
 
     cdef int not_handling(self, str what) except -1:
@@ -430,6 +439,7 @@ cdef class Stream:
         cdef bint stored = False
         if self.state != STATE_HANDLING:
             self.not_handling("write")
+        self.not_filtering("write")
         if n == 0:
             return 0
         self.users += 1             # from here on the record stays, see finish()

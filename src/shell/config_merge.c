@@ -137,6 +137,10 @@ void *mp_merge_server_conf(apr_pool_t *p, void *base, void *add)
 
     conf->options = inherit_table(p, outer->options, inner->options);
     conf->config = inherit_table(p, outer->config, inner->config);
+    if (!conf->connection_input)
+        conf->connection_input = outer->connection_input;
+    if (!conf->connection_output)
+        conf->connection_output = outer->connection_output;
     if (!conf->connection)
         conf->connection = outer->connection;
     if (!conf->pre_connection)

@@ -45,8 +45,8 @@ enum { FEATURE_INPUT_FILTER, FEATURE_OUTPUT_FILTER, FEATURE_PDB, FEATURES };
  * checked like the others and then refused; set it to 1 once there is code
  * that acts on it. */
 static const struct { int runs; const char *what; } feature[FEATURES] = {
-    [FEATURE_INPUT_FILTER]  = { 0, "run input filters" },
-    [FEATURE_OUTPUT_FILTER] = { 0, "run output filters" },
+    [FEATURE_INPUT_FILTER]  = { 1, "run input filters" },
+    [FEATURE_OUTPUT_FILTER] = { 1, "run output filters" },
     [FEATURE_PDB]           = { 0, "run handlers under pdb" }
 };
 
@@ -235,6 +235,23 @@ static const char *authn_provider(cmd_parms *cmd, void *mconfig, const char *tex
     return NULL;
 }
 
+/* Both directives of connection filters; cmd->info is the place of the list. */
+static const char *connection_filter(cmd_parms *cmd, void *mconfig, const char *args)
+{
+    mp_server_conf *server = mp_server_conf_of(cmd->server);
+    mp_hlist **list = (mp_hlist **)((char *)server + (apr_size_t)cmd->info);
+    const mp_section *section;
+    mp_handler_line line;
+    const char *error;
+
+    if ((error = ap_check_cmd_context(cmd, NOT_IN_LIMIT)) != NULL
+        || (error = mp_section_of(cmd, mconfig, &section)) != NULL
+        || (error = mp_parse_handlers(cmd, args, NULL, 0, &line)) != NULL)
+        return error;
+    append_handlers(cmd, list, &line, section, 0);
+    return NULL;
+}
+
 static const char *import_module(cmd_parms *cmd, void *mconfig, const char *text,
                                  const char *interpreter)
 {
@@ -300,6 +317,9 @@ static const char *filter(cmd_parms *cmd, void *mconfig, const char *text,
     f->handler.section = section;
     f->next = *chain;                   /* hides an earlier one of that name */
     *chain = f;
+    if (!mp_register_filter(lower, which == FEATURE_INPUT_FILTER))
+        return apr_psprintf(cmd->pool, "%s: \"%s\" is the name of a filter of another "
+                            "module; choose another name", cmd->cmd->name, name);
     return require_feature(cmd, which);
 }
 
@@ -437,6 +457,10 @@ static const char *option(cmd_parms *cmd, void *mconfig, const char *key,
 #define FILTER(name, which, help) \
     AP_INIT_TAKE12(name, filter, (void *)(apr_uintptr_t)(which), NOT_IN_OVERRIDES, help)
 
+#define CONNECTION_FILTER(name, list, help) \
+    AP_INIT_RAW_ARGS(name, connection_filter, (void *)APR_OFFSETOF(mp_server_conf, list), \
+                     SERVER_ONLY, help)
+
 const command_rec mp_directives[] = {
     PHASE("PythonPostReadRequestHandler", MP_POST_READ_REQUEST, SERVER_ONLY),
     PHASE("PythonTransHandler", MP_TRANS, SERVER_ONLY),
@@ -468,6 +492,10 @@ const command_rec mp_directives[] = {
                      "module with handlers for any of the request phases"),
     AP_INIT_RAW_ARGS("PythonConnectionHandler", connection_handler, NULL, SERVER_ONLY,
                      "handler of whole connections: module[::object]"),
+    CONNECTION_FILTER("PythonConnectionInputFilter", connection_input,
+                      "filters of what connections bring: module[::object] ..."),
+    CONNECTION_FILTER("PythonConnectionOutputFilter", connection_output,
+                      "filters of what goes out on connections: module[::object] ..."),
     FILTER("PythonInputFilter", FEATURE_INPUT_FILTER,
            "an input filter: module[::object] [name]"),
     FILTER("PythonOutputFilter", FEATURE_OUTPUT_FILTER,

@@ -23,7 +23,7 @@ static ap_filter_rec_t *give_back_filter;
 /* ---- which interpreter --------------------------------------------------- */
 
 /* A connection has no file and its handler no directory. */
-static mp_interp *interpreter_of_conn(const mp_server_conf *conf)
+mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf)
 {
     if (conf->interpreter)
         return mp_interp_of(conf->interpreter);
@@ -51,7 +51,7 @@ static int process_connection(conn_rec *c)
     if (record && record->declined)
         return DECLINED;
     call.list = conf->connection;
-    interp = interpreter_of_conn(conf);
+    interp = mp_interpreter_of_conn(conf);
     status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
     if (status == DECLINED) {
         mp_conn_slot(c, interp);
@@ -70,7 +70,7 @@ static int pre_connection(conn_rec *c, void *csd)
     if (!conf->pre_connection || c->master)
         return DECLINED;
     call.list = conf->pre_connection;
-    return mp_python_call(interpreter_of_conn(conf), MP_CALL_PRE_CONNECTION, &call);
+    return mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_PRE_CONNECTION, &call);
 }
 
 /* ---- giving bytes back --------------------------------------------------- */
@@ -293,23 +293,29 @@ static int same_address(const server_rec *a, const server_rec *b)
     return 0;
 }
 
-static int check_connection_handlers(server_rec *main_server)
+static const mp_hlist *connection_list(const server_rec *s, apr_size_t field)
+{
+    return *(mp_hlist **)((char *)mp_server_conf_of(s) + field);
+}
+
+static int check_connection_lists(server_rec *main_server, const char *directive,
+                                  apr_size_t field)
 {
     server_rec *s, *earlier;
 
     for (s = main_server->next; s; s = s->next) {
-        const mp_hlist *own = mp_server_conf_of(s)->connection;
+        const mp_hlist *own = connection_list(s, field);
 
-        if (!own || own == mp_server_conf_of(main_server)->connection)
+        if (!own || own == connection_list(main_server, field))
             continue;
         for (earlier = main_server->next; earlier != s; earlier = earlier->next) {
-            if (same_address(s, earlier) && mp_server_conf_of(earlier)->connection != own) {
+            if (same_address(s, earlier) && connection_list(earlier, field) != own) {
                 ap_log_error(APLOG_MARK, APLOG_EMERG, 0, main_server,
-                             "PythonConnectionHandler in the virtual host at %s:%u can "
+                             "%s in the virtual host at %s:%u can "
                              "never run: the virtual host at %s:%u comes first for the "
                              "same address and gets its connections; put the directive "
                              "there, or give this host a port of its own",
-                             s->defn_name, s->defn_line_number,
+                             directive, s->defn_name, s->defn_line_number,
                              earlier->defn_name, earlier->defn_line_number);
                 return HTTP_INTERNAL_SERVER_ERROR;
             }
@@ -338,7 +344,16 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         ;
     ap_add_version_component(pconf, apr_pstrcat(pconf, "Python/",
                              apr_pstrmemdup(pconf, version, end - version), NULL));
-    return check_connection_handlers(main_server);
+    if (check_connection_lists(main_server, "PythonConnectionHandler",
+                               APR_OFFSETOF(mp_server_conf, connection)) != OK
+        || check_connection_lists(main_server, "PythonPreConnectionHandler",
+                                  APR_OFFSETOF(mp_server_conf, pre_connection)) != OK
+        || check_connection_lists(main_server, "PythonConnectionInputFilter",
+                                  APR_OFFSETOF(mp_server_conf, connection_input)) != OK
+        || check_connection_lists(main_server, "PythonConnectionOutputFilter",
+                                  APR_OFFSETOF(mp_server_conf, connection_output)) != OK)
+        return HTTP_INTERNAL_SERVER_ERROR;
+    return OK;
 }
 
 static void child_init(apr_pool_t *pchild, server_rec *s)
@@ -352,11 +367,11 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 
         /* Those for the end are noted first: what is set up last goes first. */
         if (conf->child_exit)
-            mp_python_call(interpreter_of_conn(conf), MP_CALL_SERVER, &call);
+            mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_SERVER, &call);
         call.phase = MP_CHILD_INIT;
         call.list = conf->child_init;
         if (conf->child_init)
-            mp_python_call(interpreter_of_conn(conf), MP_CALL_SERVER, &call);
+            mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_SERVER, &call);
     }
 }
 
@@ -372,6 +387,7 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_optional_fn_retrieve(find_optional_functions, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
+    mp_register_filter_hooks();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_phases();

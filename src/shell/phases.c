@@ -58,7 +58,7 @@ static const char *directory_of_file(request_rec *r)
 
 /* The rules of naming, in their order: PythonInterpreter, the file's
  * directory, the directive's directory, the server's name. */
-mp_interp *mp_interp_of_request(request_rec *r, const mp_dir_conf *conf,
+mp_interp *mp_interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
                                 const mp_section *section)
 {
     const char *name;
@@ -176,7 +176,7 @@ static int run_phase(request_rec *r, mp_phase phase)
     if (phase != MP_CLEANUP && has_handlers(&conf->phase[MP_CLEANUP]))
         at_end(r);
     if (list) {
-        interp = mp_interp_of_request(r, conf, list->handlers[0].section);
+        interp = mp_interpreter_of_request(r, conf, list->handlers[0].section);
         status = call_interpreter(r, phase, interp, list, ext);
     }
     return run_added(r, phase, interp, status);

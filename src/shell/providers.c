@@ -24,7 +24,7 @@ APLOG_USE_MODULE(python);
 
 static int ask(mp_what what, mp_auth_call *call)
 {
-    mp_interp *interp = mp_interp_of_request(call->r, mp_dir_conf_of(call->r),
+    mp_interp *interp = mp_interpreter_of_request(call->r, mp_dir_conf_of(call->r),
                                              call->list->handlers[0].section);
 
     return mp_python_call(interp, what, call);

@@ -7,6 +7,7 @@
  *   config_merge.c per-directory and per-server configuration: making,
  *                  merging and reading them
  *   hooks.c        connections, the start of the server, what is registered
+ *   filters.c      filters of requests and connections
  *   phases.c       the request phases: "is a Python handler configured here?"
  *   providers.c    authentication and authorisation providers
  *   interpreter.c  interpreters, thread states, entering and leaving Python
@@ -168,7 +169,9 @@ typedef struct mp_import {
 
 typedef struct mp_server_conf {
     mp_hlist *connection;               /* PythonConnectionHandler, or NULL */
-    mp_hlist *pre_connection;           /* likewise */
+    mp_hlist *pre_connection;           /* likewise, as the next two */
+    mp_hlist *connection_input;
+    mp_hlist *connection_output;
     mp_hlist *child_init;               /* not inherited by virtual hosts */
     mp_hlist *child_exit;
     apr_table_t *options;               /* live: get_options() of this server */
@@ -244,7 +247,8 @@ typedef enum mp_what {
     MP_CALL_PASSWORD,           /* mp_auth_call, as the next two */
     MP_CALL_REALM,
     MP_CALL_AUTHORIZE,
-    MP_CALL_EXIT                /* NULL: the child ends */
+    MP_CALL_EXIT,               /* NULL: the child ends */
+    MP_CALL_FILTER              /* mp_filter_run (filters.h) */
 } mp_what;
 
 /* One call into Python, on the stack of the hook function. */
@@ -298,10 +302,6 @@ int mp_python_call(mp_interp *interp, mp_what what, void *arg);
  * they want it back (gate.c).  A section without the two is right, too. */
 MP_API void mp_gate_out(void);
 MP_API void mp_gate_in(void);
-
-/* The interpreter for handlers of a request that stand in this section. */
-mp_interp *mp_interp_of_request(request_rec *r, const mp_dir_conf *conf,
-                                const mp_section *section);
 
 MP_API const char *mp_interp_name(const mp_interp *interp);
 /* The interpreter that the calling (attached) thread is in. */
@@ -370,6 +370,12 @@ void mp_register_providers(apr_pool_t *p);  /* providers.c */
 MP_API void mp_add_dynamic(request_rec *r, mp_slot *slot, mp_phase phase);
 MP_API void mp_add_cleanups(request_rec *r, mp_slot *slot);
 
+/* The interpreter for a request and a directive in a section (NULL: unknown),
+ * and for a connection. */
+mp_interp *mp_interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
+                                     const mp_section *section);
+mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf);
+
 /* Give bytes that were read too far back to the input filters of a
  * connection, so that whoever reads it next sees them first.  The bytes are
  * copied.  For use by the thread that serves the connection. */
@@ -377,6 +383,15 @@ MP_API apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len);
 
 /* Tell mod_logio, if there is one, of bytes that were read past its filter. */
 MP_API void mp_count_input(conn_rec *c, apr_off_t bytes);
+
+/* ------------------------------------------------------------------------
+ * Filters (filters.c; the rest is in filters.h)
+ */
+void mp_register_filter_hooks(void);
+
+/* Make the name of a filter directive known to httpd; doing it again is
+ * harmless.  False if the name is that of another module's filter. */
+int mp_register_filter(const char *name, int is_input);
 
 /* Logging with this module's index, callable from the core. */
 MP_API void mp_log_server(const server_rec *s, int level, const char *text);

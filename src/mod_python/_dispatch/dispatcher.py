@@ -1,8 +1,8 @@
 """Runs the handlers of a phase, of a connection, of a PythonImport.
 
-One `Dispatcher` per interpreter; the core calls its four methods and nothing
-else.  `request` and `connection` run for every request and connection, so they
-are written out rather than divided into small functions: a warm handler costs
+One `Dispatcher` per interpreter; the core calls its methods and nothing else.
+`request` and `connection` run for every request and connection, so they are
+written out rather than divided into small functions: a warm handler costs
 a comparison of settings, one look-up in its module and the call.
 """
 
@@ -20,7 +20,7 @@ from mod_python._constants import (
 )
 from mod_python.errors import SERVER_RETURN
 
-from . import cleanup, providers, report, resolve, scope
+from . import cleanup, filtering, providers, report, resolve, scope
 from .handler import Handler
 from .hlist import mp_hlist
 from .importer import Importer, default
@@ -300,6 +300,22 @@ class Dispatcher:
         except BaseException as exc:
             report.python_import(lambda line, level: apache.log_error(line, level, server), text, self.name, exc)
             return False
+
+    def filter(self, filt: Any, handler: Handler) -> int:
+        """Call the function of a filter.
+
+        Args:
+            filt: the filter.
+            handler: what names its function.
+
+        Returns:
+            what becomes of what it wrote; see `filtering`.
+        """
+        return filtering.run(self, filt, handler)
+
+    def debugged(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a function that runs another one under pdb."""
+        return _debugged(function)
 
     def at_exit(self) -> None:
         """Run what was registered with `apache.register_cleanup`."""

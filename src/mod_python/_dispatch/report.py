@@ -58,8 +58,11 @@ _REFUSALS = (
 # Phases in which the response is over: nothing can be sent any more.
 _AFTER_RESPONSE = ("PythonLogHandler", "PythonCleanupHandler")
 
+# Headers that describe the response that failed, and not the page in its place.
+ENTITY_HEADERS = ("Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified")
+
 _OWN = os.path.dirname(__file__) + "/"
-_CALLERS = (_OWN + "dispatcher.py", _OWN + "resolve.py", _OWN + "paths.py")
+_CALLERS = (_OWN + "dispatcher.py", _OWN + "filtering.py", _OWN + "resolve.py", _OWN + "paths.py")
 
 _lock = allocate_lock()
 
@@ -202,6 +205,20 @@ def _lines(title: str, facts: list[str], exc: BaseException, interpreter: str) -
     return lines
 
 
+def lines_of(interpreter: str, phase: str, handler: Handler, req: Any, exc: BaseException) -> list[str]:
+    """Return the lines of a report.
+
+    Args:
+        interpreter: name of the interpreter.
+        phase: what was running: a directive, or the name of a filter.
+        handler: the handler that failed.
+        req: the request, or None if there is none.
+        exc: the exception.
+    """
+    facts = [] if req is None else _facts(req, handler)
+    return _lines(_title(interpreter, phase, handler.text), facts, exc, interpreter)
+
+
 def last_resort(exc: BaseException, during: BaseException | None = None) -> None:
     """Print an exception to stderr, when reporting it has failed.
 
@@ -295,8 +312,8 @@ def _send_page(req: Any, lines: list[str]) -> int:
         drop_queued()  # the beginning of the response that failed
     req.status = int(HTTP_INTERNAL_SERVER_ERROR)
     req.content_type = "text/html; charset=utf-8"
-    for name in ("Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified"):
-        del req.headers_out[name]  # they described the response that failed
+    for name in ENTITY_HEADERS:
+        del req.headers_out[name]
     try:
         req.write(body)
     except OSError as exc:

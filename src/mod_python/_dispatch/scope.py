@@ -35,7 +35,7 @@ def entry_point(local: str) -> Callable[[F], F]:
 
     Args:
         local: name of its variable that holds the request, connection or server;
-            "req" for a request.
+            "req" for a request, "filt" for a filter.
     """
 
     def mark(function: F) -> F:
@@ -69,7 +69,8 @@ class Scope:
         directory = self.handler.root()
         if directory is not None:
             return directory
-        document_root = getattr(self.subject, "document_root", None)
+        subject = getattr(self.subject, "req", None) or self.subject  # of a filter: its request
+        document_root = getattr(subject, "document_root", None)
         return None if document_root is None else document_root()
 
     def seen(self) -> dict[str, ModuleType]:
@@ -95,6 +96,9 @@ def current() -> Scope | None:
             handler = values.get("handler")
             settings = values.get("settings")
             if handler is not None and settings is not None:
+                if local == "filt":
+                    req = values[local].req
+                    return Scope(req or values[local].connection, handler, settings, req is not None)
                 return Scope(values[local], handler, settings, local == "req")
         frame = frame.f_back
     return None

@@ -1,0 +1,520 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE.
+ *
+ * Filters written in Python.
+ *
+ * Three kinds, all served by the same two functions, output_filter() and
+ * input_filter():
+ *
+ *   - of the configuration: PythonInputFilter and PythonOutputFilter register a
+ *     name with httpd; which function is behind it is looked up in the
+ *     configuration of each request;
+ *   - of a request: req.register_output_filter(); the Filter object is made when
+ *     the filter is added, and knows its function;
+ *   - of a connection: PythonConnectionInputFilter and PythonConnectionOutputFilter,
+ *     put into the chain of each connection of the server.
+ *
+ * Python is called with a brigade that has data or the end of the stream.  What
+ * the function wrote is passed on here, after Python was left.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "filters.h"
+
+#include <http_connection.h>
+#include <http_protocol.h>
+
+APLOG_USE_MODULE(python);
+
+static const char OWN_NAME[] = "MOD_PYTHON_REQUEST";
+static const char CONNECTION_NAME[] = "MOD_PYTHON_CONNECTION";
+
+static ap_filter_rec_t *own_input, *own_output, *connection_input, *connection_output;
+
+static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb);
+static apr_status_t input_filter(ap_filter_t *f, apr_bucket_brigade *bb,
+                                 ap_input_mode_t mode, apr_read_type_e block,
+                                 apr_off_t readbytes);
+
+/* ---- names --------------------------------------------------------------- */
+
+int mp_register_filter(const char *name, int is_input)
+{
+    ap_filter_rec_t *known = is_input ? ap_get_input_filter_handle(name)
+                                      : ap_get_output_filter_handle(name);
+
+    if (known && (is_input ? known->filter_func.in_func != input_filter
+                           : known->filter_func.out_func != output_filter))
+        return 0;
+    if (is_input)
+        ap_register_input_filter(name, input_filter, NULL, AP_FTYPE_RESOURCE);
+    else
+        ap_register_output_filter(name, output_filter, NULL, AP_FTYPE_RESOURCE);
+    return 1;
+}
+
+/* ---- contexts ------------------------------------------------------------ */
+
+static apr_status_t run_gone(void *data)
+{
+    mp_filter_run *run = data;
+
+    MP_COUNT(brigades, run->is_input ? -2 : -1);
+    if (run->slot.object)
+        mp_python_call(run->slot.interp, MP_CALL_DETACH, &run->slot);
+    return APR_SUCCESS;
+}
+
+static mp_filter_run *make_run(apr_pool_t *pool, conn_rec *c, const char *name,
+                               int is_input, mp_interp *interp)
+{
+    mp_filter_run *run = apr_pcalloc(pool, sizeof(*run));
+
+    run->name = name;
+    run->is_input = is_input;
+    run->slot.interp = interp;
+    run->out = apr_brigade_create(pool, c->bucket_alloc);
+    if (is_input)
+        run->in = apr_brigade_create(pool, c->bucket_alloc);
+    MP_COUNT(brigades, is_input ? 2 : 1);
+    apr_pool_cleanup_register(pool, run, run_gone, apr_pool_cleanup_null);
+    return run;
+}
+
+/* The context of a filter of the configuration; NULL and a log line if the
+ * request's configuration does not have it. */
+static mp_filter_run *run_of_request(ap_filter_t *f, int is_input)
+{
+    const mp_dir_conf *conf;
+    const mp_filter *found;
+    mp_filter_run *run;
+
+    if (!f->r) {
+        /* Our own name for connections, written into the configuration. */
+        ap_log_cerror(APLOG_MARK, APLOG_ERR, 0, f->c, "mod_python: '%s' is not the name of "
+                      "a filter that can be added", f->frec->name);
+        return NULL;
+    }
+    conf = mp_dir_conf_of(f->r);
+    found = mp_find_filter(is_input ? conf->input_filters : conf->output_filters,
+                           f->frec->name);
+
+    if (!found) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, f->r, "mod_python: Could not find registered "
+                      "filter '%s': no Python%sFilter directive of that name applies to %s",
+                      f->frec->name, is_input ? "Input" : "Output", f->r->uri);
+        return NULL;
+    }
+    run = make_run(f->r->pool, f->c, found->name, is_input,
+                   mp_interpreter_of_request(f->r, conf, found->handler.section));
+    run->f = f;
+    run->handler = &found->handler;
+    f->ctx = run;
+    return run;
+}
+
+mp_filter_run *mp_add_own_filter(request_rec *r, const char *name, int is_input,
+                                 mp_interp *interp)
+{
+    mp_filter_run *run = make_run(r->pool, r->connection, apr_pstrdup(r->pool, name),
+                                  is_input, interp);
+
+    run->f = is_input ? ap_add_input_filter_handle(own_input, run, r, r->connection)
+                      : ap_add_output_filter_handle(own_output, run, r, r->connection);
+    return run;
+}
+
+int mp_add_known_filter(request_rec *r, const char *name, int is_input)
+{
+    ap_filter_rec_t *known = is_input ? ap_get_input_filter_handle(name)
+                                      : ap_get_output_filter_handle(name);
+
+    if (!known)
+        return 0;
+    if (is_input)
+        ap_add_input_filter_handle(known, NULL, r, r->connection);
+    else
+        ap_add_output_filter_handle(known, NULL, r, r->connection);
+    return 1;
+}
+
+apr_status_t mp_keep_buckets(apr_bucket_brigade *bb, apr_pool_t *pool)
+{
+    apr_bucket *e;
+    apr_status_t rv;
+
+    for (e = APR_BRIGADE_FIRST(bb); e != APR_BRIGADE_SENTINEL(bb); e = APR_BUCKET_NEXT(e)) {
+        rv = apr_bucket_setaside(e, pool);
+        if (rv != APR_SUCCESS && rv != APR_ENOTIMPL)    /* a pipe lasts by itself */
+            return rv;
+    }
+    return APR_SUCCESS;
+}
+
+/* Python could not be called. */
+static int not_called(const mp_filter_run *run, int status)
+{
+    if (status == MP_FILTER_DONE || status == MP_FILTER_HOLD)
+        return 0;
+    ap_log_cerror(APLOG_MARK, APLOG_ERR, 0, run->f->c,
+                  "mod_python: the filter '%s' cannot be run", run->name);
+    return 1;
+}
+
+/* A filter whose function makes data pass through the filter itself, say by an
+ * internal redirect. */
+static apr_status_t nested(const mp_filter_run *run)
+{
+    ap_log_cerror(APLOG_MARK, APLOG_ERR, 0, run->f->c,
+                  "mod_python: the filter '%s' was entered again while its function runs",
+                  run->name);
+    return APR_EGENERAL;
+}
+
+/* ---- output -------------------------------------------------------------- */
+
+/* An answer that cannot be made: status 500 if nothing was sent, else it is cut
+ * off where it is. */
+static apr_status_t refuse_output(ap_filter_t *f, apr_bucket_brigade *bb, int begun)
+{
+    apr_bucket_alloc_t *alloc = f->c->bucket_alloc;
+    int status = HTTP_INTERNAL_SERVER_ERROR;
+
+    apr_brigade_cleanup(bb);
+    if (!f->r) {
+        f->c->aborted = 1;
+        return APR_ECONNABORTED;
+    }
+    ap_remove_output_filter(f);
+    if (begun || f->r->sent_bodyct) {
+        status = HTTP_BAD_GATEWAY;          /* makes httpd leave out the last chunk */
+        f->c->keepalive = AP_CONN_CLOSE;
+    }
+    APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_error_create(status, NULL, f->r->pool, alloc));
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(alloc));
+    return ap_pass_brigade(f->next, bb);
+}
+
+/* Leave the metadata, in order; with `end` the end of the stream goes too. */
+static void drop_data(apr_bucket_brigade *bb, int end)
+{
+    apr_bucket *e = APR_BRIGADE_FIRST(bb), *next;
+
+    for (; e != APR_BRIGADE_SENTINEL(bb); e = next) {
+        next = APR_BUCKET_NEXT(e);
+        if (!APR_BUCKET_IS_METADATA(e) || (end && APR_BUCKET_IS_EOS(e)))
+            apr_bucket_delete(e);
+    }
+}
+
+static apr_status_t pass_queued(mp_filter_run *run)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    if (!APR_BRIGADE_EMPTY(run->out)) {
+        rv = ap_pass_brigade(run->f->next, run->out);
+        apr_brigade_cleanup(run->out);
+    }
+    run->queued = 0;
+    run->borrowed = 0;
+    return rv;
+}
+
+static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    mp_filter_run *run = f->ctx;
+    const char *length = NULL, *md5 = NULL;
+    apr_bucket *e;
+    apr_status_t rv;
+    int data = 0, first, status;
+
+    if (!bb || APR_BRIGADE_EMPTY(bb))
+        return ap_pass_brigade(f->next, bb);
+    if (!run && !(run = run_of_request(f, 0)))
+        return refuse_output(f, bb, 0);
+    if (run->running)
+        return nested(run);
+    if (run->over) {
+        /* Nothing may follow the end, but what tells that the request or
+         * connection is done with (EOR, EOC). */
+        drop_data(bb, f->r != NULL);
+        return APR_BRIGADE_EMPTY(bb) ? APR_SUCCESS : ap_pass_brigade(f->next, bb);
+    }
+    if (run->disabled)
+        return ap_pass_brigade(f->next, bb);
+
+    run->last = 0;
+    for (e = APR_BRIGADE_FIRST(bb); e != APR_BRIGADE_SENTINEL(bb); e = APR_BUCKET_NEXT(e)) {
+        if (!APR_BUCKET_IS_METADATA(e))
+            data |= e->length != 0;
+        else if (f->r && APR_BUCKET_IS_EOS(e))
+            run->last = 1;
+    }
+    if (!data && !run->last) {
+        APR_BRIGADE_CONCAT(run->out, bb);
+        return pass_queued(run);
+    }
+
+    first = f->r && !run->started;
+    run->started = 1;
+    if (first) {
+        /* They will not be those of what the function writes; it may set its own. */
+        length = apr_table_get(f->r->headers_out, "Content-Length");
+        md5 = apr_table_get(f->r->headers_out, "Content-MD5");
+        apr_table_unset(f->r->headers_out, "Content-Length");
+        apr_table_unset(f->r->headers_out, "Content-MD5");
+    }
+    run->in = bb;
+    run->running = 1;
+    status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
+    run->running = 0;
+    run->in = NULL;
+    if (not_called(run, status)) {
+        apr_brigade_cleanup(run->out);
+        return refuse_output(f, bb, run->passed);
+    }
+    if (first && run->disabled && !run->touched) {
+        if (length)
+            apr_table_setn(f->r->headers_out, "Content-Length", length);
+        if (md5)
+            apr_table_setn(f->r->headers_out, "Content-MD5", md5);
+    }
+    if (run->closed || !run->disabled)
+        drop_data(bb, run->closed && f->r);
+    if (run->last || run->closed)
+        run->over = 1;
+    if (status == MP_FILTER_HOLD && !run->over && !run->borrowed && APR_BRIGADE_EMPTY(bb))
+        return run->error;
+    APR_BRIGADE_CONCAT(run->out, bb);
+    rv = pass_queued(run);
+    return run->error != APR_SUCCESS ? run->error : rv;
+}
+
+/* ---- input --------------------------------------------------------------- */
+
+static apr_status_t refuse_input(ap_filter_t *f)
+{
+    request_rec *r = f->r;
+    apr_bucket_brigade *bb;
+
+    if (!r || r->eos_sent || r->sent_bodyct)
+        return APR_EGENERAL;
+    r->connection->keepalive = AP_CONN_CLOSE;       /* the body stays unread */
+    bb = apr_brigade_create(r->pool, f->c->bucket_alloc);
+    APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_error_create(HTTP_INTERNAL_SERVER_ERROR, NULL,
+                                                       r->pool, f->c->bucket_alloc));
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(f->c->bucket_alloc));
+    ap_remove_input_filter(f);
+    ap_pass_brigade(r->output_filters, bb);
+    return AP_FILTER_ERROR;
+}
+
+/* Hand out what was written before, as far as it was asked for. */
+static apr_status_t serve(mp_filter_run *run, apr_bucket_brigade *bb, ap_input_mode_t mode,
+                          apr_read_type_e block, apr_off_t readbytes)
+{
+    apr_bucket_brigade *kept = run->out;
+    apr_bucket *e, *after;
+    apr_status_t rv;
+
+    if (mode == AP_MODE_GETLINE)
+        /* A line may go on beyond what was kept: readers of lines ask again
+         * until they see its end. */
+        return apr_brigade_split_line(bb, kept, block, HUGE_STRING_LEN);
+    rv = apr_brigade_partition(kept, readbytes, &after);
+    if (rv != APR_SUCCESS && rv != APR_INCOMPLETE)
+        return rv;
+    if (mode == AP_MODE_SPECULATIVE) {
+        for (e = APR_BRIGADE_FIRST(kept); e != after && e != APR_BRIGADE_SENTINEL(kept);
+             e = APR_BUCKET_NEXT(e)) {
+            apr_bucket *copy;
+
+            if (APR_BUCKET_IS_METADATA(e) && !APR_BUCKET_IS_EOS(e))
+                continue;
+            rv = apr_bucket_copy(e, &copy);
+            if (rv != APR_SUCCESS)
+                return rv;
+            APR_BRIGADE_INSERT_TAIL(bb, copy);
+        }
+        return APR_SUCCESS;
+    }
+    while (!APR_BRIGADE_EMPTY(kept) && APR_BRIGADE_FIRST(kept) != after) {
+        e = APR_BRIGADE_FIRST(kept);
+        APR_BUCKET_REMOVE(e);
+        APR_BRIGADE_INSERT_TAIL(bb, e);
+    }
+    return APR_SUCCESS;
+}
+
+/* AP_MODE_EATCRLF: drop line ends at the front; true if something else follows. */
+static int eat_line_ends(apr_bucket_brigade *kept)
+{
+    while (!APR_BRIGADE_EMPTY(kept)) {
+        apr_bucket *e = APR_BRIGADE_FIRST(kept);
+        const char *data;
+        apr_size_t len, n;
+
+        if (APR_BUCKET_IS_METADATA(e)
+            || apr_bucket_read(e, &data, &len, APR_NONBLOCK_READ) != APR_SUCCESS)
+            return 1;
+        for (n = 0; n < len && (data[n] == '\r' || data[n] == '\n'); n++)
+            ;
+        if (n < len) {
+            if (n) {
+                apr_bucket_split(e, n);
+                apr_bucket_delete(e);
+            }
+            return 1;
+        }
+        apr_bucket_delete(e);
+    }
+    return 0;
+}
+
+/* Have the function read and write once. */
+static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
+                               apr_read_type_e block, apr_off_t readbytes)
+{
+    ap_filter_t *f = run->f;
+    apr_pool_t *pool = f->r ? f->r->pool : f->c->pool;
+    apr_status_t rv;
+    int status;
+
+    /* What is only looked at must come out of the function once, too; so it is
+     * read in earnest, and what the function made of it is kept. */
+    run->mode = mode == AP_MODE_GETLINE ? AP_MODE_GETLINE : AP_MODE_READBYTES;
+    run->block = block;
+    run->size = mode == AP_MODE_READBYTES && readbytes > 0 ? readbytes
+              : mode == AP_MODE_GETLINE ? 0 : AP_IOBUFSIZE;
+    run->fetched = run->again = run->progress = 0;
+    run->running = 1;
+    status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
+    run->running = 0;
+    if (not_called(run, status))
+        return refuse_input(f);
+    if (run->closed || run->ended)
+        apr_brigade_cleanup(run->in);
+    else {
+        /* What the function left is for its next call. */
+        rv = mp_keep_buckets(run->in, pool);
+        if (rv != APR_SUCCESS)
+            return run->error = rv;
+        if (run->disabled)
+            APR_BRIGADE_CONCAT(run->out, run->in);
+    }
+    if (!run->closed && !run->ended && !run->disabled && !run->progress && !run->again
+        && run->error == APR_SUCCESS) {
+        if (!run->fetched)
+            ap_log_cerror(APLOG_MARK, APLOG_ERR, 0, f->c,
+                          "mod_python: the input filter '%s' neither read nor wrote; taken as "
+                          "the end of the stream (use pass_on() to let data through)",
+                          run->name);
+        run->ended = 1;
+    }
+    if (run->closed || (run->ended && run->error == APR_SUCCESS)) {
+        run->over = 1;
+        if (f->r)
+            APR_BRIGADE_INSERT_TAIL(run->out, apr_bucket_eos_create(f->c->bucket_alloc));
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t input_filter(ap_filter_t *f, apr_bucket_brigade *bb,
+                                 ap_input_mode_t mode, apr_read_type_e block,
+                                 apr_off_t readbytes)
+{
+    mp_filter_run *run = f->ctx;
+    apr_status_t rv = APR_SUCCESS;
+
+    if (mode == AP_MODE_INIT)
+        return ap_get_brigade(f->next, bb, mode, block, readbytes);
+    if (!run && !(run = run_of_request(f, 1)))
+        return refuse_input(f);
+    if (run->running)
+        return nested(run);
+    for (;;) {
+        apr_bucket_brigade *kept = run->out;
+
+        /* Splitting off a line may leave an empty bucket behind, which would
+         * look like input without bytes. */
+        while (!APR_BRIGADE_EMPTY(kept) && APR_BRIGADE_FIRST(kept)->length == 0
+               && !APR_BUCKET_IS_METADATA(APR_BRIGADE_FIRST(kept)))
+            apr_bucket_delete(APR_BRIGADE_FIRST(kept));
+        if (mode == AP_MODE_EATCRLF) {
+            if (eat_line_ends(kept))
+                return APR_SUCCESS;
+        }
+        else if (mode == AP_MODE_EXHAUSTIVE)
+            APR_BRIGADE_CONCAT(bb, kept);
+        else if (!APR_BRIGADE_EMPTY(kept))
+            return serve(run, bb, mode, block, readbytes);
+
+        if (run->over) {
+            if (!f->r)
+                rv = APR_EOF;
+            else if (APR_BRIGADE_EMPTY(bb))
+                APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(f->c->bucket_alloc));
+            break;
+        }
+        if (run->error != APR_SUCCESS) {
+            rv = run->error;
+            break;
+        }
+        if (run->disabled)
+            return ap_get_brigade(f->next, bb, mode, block, readbytes);
+        rv = call_input(run, mode, block, readbytes);
+        if (rv != APR_SUCCESS)
+            return rv;
+        if (APR_BRIGADE_EMPTY(kept) && run->again) {
+            rv = APR_EAGAIN;
+            break;
+        }
+    }
+    return mode == AP_MODE_EXHAUSTIVE && !APR_BRIGADE_EMPTY(bb) ? APR_SUCCESS : rv;
+}
+
+/* ---- connections --------------------------------------------------------- */
+
+static void add_to_connection(conn_rec *c, const mp_handler *handler, int is_input,
+                              mp_interp *interp)
+{
+    mp_filter_run *run = make_run(c->pool, c, handler->text, is_input, interp);
+
+    run->handler = handler;
+    run->f = is_input ? ap_add_input_filter_handle(connection_input, run, NULL, c)
+                      : ap_add_output_filter_handle(connection_output, run, NULL, c);
+}
+
+/* The first directive's filter is the first to see the data, in either
+ * direction.  mod_ssl's filters lie nearer to the network: what is filtered
+ * here is plain text. */
+static int pre_connection(conn_rec *c, void *socket)
+{
+    const mp_server_conf *conf = mp_server_conf_of(c->base_server);
+    mp_interp *interp;
+    int i;
+
+    (void)socket;
+    /* Not for connections to a proxied server, and not for the streams of an
+     * HTTP/2 connection, which carry no bytes of their own. */
+    if ((!conf->connection_input && !conf->connection_output) || c->master || c->outgoing)
+        return OK;
+    interp = mp_interpreter_of_conn(conf);
+    for (i = conf->connection_input ? conf->connection_input->n : 0; i-- > 0;)
+        add_to_connection(c, &conf->connection_input->handlers[i], 1, interp);
+    for (i = 0; conf->connection_output && i < conf->connection_output->n; i++)
+        add_to_connection(c, &conf->connection_output->handlers[i], 0, interp);
+    return OK;
+}
+
+void mp_register_filter_hooks(void)
+{
+    own_input = ap_register_input_filter(OWN_NAME, input_filter, NULL, AP_FTYPE_RESOURCE);
+    own_output = ap_register_output_filter(OWN_NAME, output_filter, NULL, AP_FTYPE_RESOURCE);
+    connection_input = ap_register_input_filter(CONNECTION_NAME, input_filter, NULL,
+                                                AP_FTYPE_CONNECTION);
+    connection_output = ap_register_output_filter(CONNECTION_NAME, output_filter, NULL,
+                                                  AP_FTYPE_CONNECTION);
+    ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
+}
