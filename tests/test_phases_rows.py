@@ -55,7 +55,8 @@ def redirects(req):
     if req.args == "late":
         req.write("x")
     try:
-        util.redirect(req, {"line": "/a\\r\\nX-Evil: 1", "blank": "/a b", "type": 5, "wide": "/\\u20ac"}.get(req.args, "/"))
+        bad = {"line": "/a\\r\\nX-Evil: 1", "blank": "/a b", "type": 5, "wide": "/\\u20ac"}
+        util.redirect(req, bad.get(req.args, "/"))
     except (OSError, ValueError, TypeError) as exc:
         req.write(type(exc).__name__, 0)
     return apache.OK

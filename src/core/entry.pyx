@@ -58,6 +58,8 @@ cdef class Entry:
             self.on_detach(<mp_slot *> arg)
         elif what == MP_CALL_PASSWORD or what == MP_CALL_REALM or what == MP_CALL_AUTHORIZE:
             return self.on_question(what, <mp_auth_call *> arg)
+        elif what == MP_CALL_SSI:
+            return self.on_ssi(<mp_ssi_call *> arg)
         elif what == MP_CALL_PRE_CONNECTION:
             return self.on_pre_connection(<mp_call *> arg)
         elif what == MP_CALL_SERVER:
@@ -133,6 +135,16 @@ cdef class Entry:
         self.dispatcher.child(self.server(call.s), self.phase_names[<int> call.phase],
                               self.handlers_of(call.list, NULL, NULL, NULL))
         return 0
+
+    cdef int on_ssi(self, mp_ssi_call *call) except? -1000:
+        cdef bytes output
+        cdef int status
+        status, output = self.dispatcher.element(self.request(call.r), <bytes> call.code,
+                                                 call.exec_ != 0)
+        if output and apr_brigade_write(call.out, NULL, NULL, PyBytes_AS_STRING(output),
+                                        PyBytes_GET_SIZE(output)) != APR_SUCCESS:
+            raise MemoryError("no memory for the output of a page's element")
+        return status
 
     cdef int on_question(self, int what, mp_auth_call *call) except? -1000:
         """A provider is asked; see providers.c."""

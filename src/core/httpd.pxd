@@ -536,6 +536,7 @@ cdef extern from "shell.h" nogil:
         MP_CALL_PASSWORD
         MP_CALL_REALM
         MP_CALL_AUTHORIZE
+        MP_CALL_SSI
         MP_CALL_EXIT
         MP_CALL_FILTER
     ctypedef struct mp_call:
@@ -549,6 +550,11 @@ cdef extern from "shell.h" nogil:
         mp_phase phase
         server_rec *s
         const mp_hlist *list
+    ctypedef struct mp_ssi_call:
+        request_rec *r
+        const char *code
+        int exec_ "exec"
+        apr_bucket_brigade *out
     ctypedef struct mp_auth_call:
         request_rec *r
         const mp_hlist *list

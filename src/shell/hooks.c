@@ -339,6 +339,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         ref->name = s->server_hostname ? s->server_hostname : "main_interpreter";
         conf->default_interpreter = ref;
     }
+    mp_register_ssi();
     ap_add_version_component(pconf, "mod_python/" MP_VERSION);
     for (end = version; *end && *end != ' ' && *end != '+'; end++)
         ;

@@ -9,6 +9,7 @@
  *   hooks.c        connections, the start of the server, what is registered
  *   filters.c      filters of requests and connections
  *   phases.c       the request phases: "is a Python handler configured here?"
+ *   ssi.c          the element "python" of mod_include
  *   providers.c    authentication and authorisation providers
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *   gate.c         where threads line up for the GIL
@@ -247,6 +248,7 @@ typedef enum mp_what {
     MP_CALL_PASSWORD,           /* mp_auth_call, as the next two */
     MP_CALL_REALM,
     MP_CALL_AUTHORIZE,
+    MP_CALL_SSI,                /* mp_ssi_call */
     MP_CALL_EXIT,               /* NULL: the child ends */
     MP_CALL_FILTER              /* mp_filter_run (filters.h) */
 } mp_what;
@@ -277,6 +279,14 @@ typedef struct mp_auth_call {
     const char *two;            /* the password; the realm; NULL */
     const char *result;         /* out: the hash for a realm, or NULL */
 } mp_auth_call;
+
+/* An element of a page of mod_include (ssi.c). */
+typedef struct mp_ssi_call {
+    request_rec *r;
+    const char *code;
+    int exec;                   /* statements; else an expression */
+    apr_bucket_brigade *out;    /* where its output goes */
+} mp_ssi_call;
 
 #define MP_AUTH_NO      0
 #define MP_AUTH_YES     1
@@ -363,6 +373,7 @@ void mp_register_end_hooks(void);
  */
 void mp_register_hooks(apr_pool_t *p);
 void mp_register_phases(void);              /* phases.c */
+void mp_register_ssi(void);                 /* ssi.c */
 void mp_register_providers(apr_pool_t *p);  /* providers.c */
 
 /* A request has handlers for a phase that its configuration does not name, or

@@ -20,7 +20,7 @@ from mod_python._constants import (
 )
 from mod_python.errors import SERVER_RETURN
 
-from . import cleanup, filtering, providers, report, resolve, scope
+from . import cleanup, filtering, providers, report, resolve, scope, ssi
 from .handler import Handler
 from .hlist import mp_hlist
 from .importer import Importer, default
@@ -270,6 +270,10 @@ class Dispatcher:
                     function(server)
             except BaseException as exc:
                 report.python_import(server.log_error, handler.text, self.name, exc, phase)
+
+    def element(self, req: Any, text: bytes, is_exec: bool) -> tuple[int, bytes]:
+        """Run an element of a page of mod_include; see `ssi.run`."""
+        return ssi.run(req, text, is_exec, self.name)
 
     def provider(
         self, req: Any, phase: str, handler: Handler, default_name: str, args: tuple[str, ...]
