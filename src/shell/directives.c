@@ -55,7 +55,7 @@ static const struct { int runs; const char *what; } feature[FEATURES] = {
     [MP_CONNECTION]         = { 1, "run connection handlers" },
     [FEATURE_INPUT_FILTER]  = { 0, "run input filters" },
     [FEATURE_OUTPUT_FILTER] = { 0, "run output filters" },
-    [FEATURE_PDB]           = { 0, "run handlers under pdb" }
+    [FEATURE_PDB]           = { 1, "run handlers under pdb" }
 };
 
 /* 1 only in the build that tests parsing and merging apart from running. */

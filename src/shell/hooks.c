@@ -404,6 +404,8 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_optional_fn_retrieve(find_optional_functions, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
+    mp_register_lock_hooks();
+    mp_register_exports();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(content_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }
