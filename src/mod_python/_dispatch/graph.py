@@ -33,7 +33,8 @@ def _describe(entry: Entry, verbose: bool) -> str:
     ]
     if entry.failed:
         lines.append(f"failed: {entry.failed}")
-    return "\\n".join([_quoted(line)[1:-1] for line in lines]).join('""')
+    # Between two lines stands an escape of the language, outside of the quoting.
+    return '"' + "\\n".join([_quoted(line)[1:-1] for line in lines]) + '"'
 
 
 def render(entries: Iterable[Entry], verbose: bool) -> str:
@@ -54,8 +55,8 @@ def render(entries: Iterable[Entry], verbose: bool) -> str:
             drawn[entry.label] = entry
             todo += entry.children
     lines = ["digraph modules {", "    node [shape=box];"]
+    lines += [f"    {_quoted(label)} [label={_describe(drawn[label], verbose)}];" for label in sorted(drawn)]
     for label in sorted(drawn):
-        lines.append(f"    {_quoted(label)} [label={_describe(drawn[label], verbose)}];")
-    for label in sorted(drawn):
-        lines += [f"    {_quoted(label)} -> {_quoted(child)};" for child in sorted(c.label for c in drawn[label].children)]
+        children = sorted([child.label for child in drawn[label].children])
+        lines += [f"    {_quoted(label)} -> {_quoted(child)};" for child in children]
     return "\n".join([*lines, "}"]) + "\n"
