@@ -53,7 +53,9 @@ def start(name: str, shell_version: str) -> _core.Entry:
 
     private_module()
     apache.interpreter = name
-    dispatcher = Dispatcher(name, one_process=_core.exists_config_define("ONE_PROCESS"))
+    # "httpd -X" is -DDEBUG to the MPMs, which then are one process, too.
+    one_process = _core.exists_config_define("ONE_PROCESS") or _core.exists_config_define("DEBUG")
+    dispatcher = Dispatcher(name, one_process=one_process)
     entry = _core.Entry(name, dispatcher)
     apache.main_server = _core.main_server(entry)
     dispatcher.importer.autoreload = bool(apache.main_server.settings[1])

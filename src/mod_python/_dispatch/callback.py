@@ -24,7 +24,7 @@ class CallBack:
     def __init__(self) -> None:
         from mod_python import apache
 
-        one_process = apache.exists_config_define("ONE_PROCESS")
+        one_process = apache.exists_config_define("ONE_PROCESS") or apache.exists_config_define("DEBUG")
         self._dispatcher = Dispatcher(apache.interpreter, one_process=one_process)
 
     def HandlerDispatch(self, req: Any) -> int:  # noqa: N802  (documented name)

@@ -27,9 +27,19 @@ class Debugger(pdb.Pdb):
     was_quit = False
 
     def __init__(self) -> None:
-        # Signals are httpd's, and the files of whoever started httpd, perhaps
-        # root, are not to be executed here.
-        super().__init__(nosigint=True, readrc=False)
+        # The C library readline crashes in a sub-interpreter, so pdb is not to find
+        # it, and reads lines from the streams, which it does if it is given one.
+        hidden = "readline" not in sys.modules
+        if hidden:
+            sys.modules["readline"] = None  # type: ignore[assignment]
+        try:
+            # Signals are httpd's, and the files of whoever started httpd, perhaps
+            # root, are not to be executed here.
+            super().__init__(stdin=sys.stdin, stdout=sys.stdout, nosigint=True, readrc=False)
+        finally:
+            if hidden:
+                del sys.modules["readline"]
+        self.use_rawinput = False
 
     def set_quit(self) -> None:
         """Called for ``quit`` and at the end of the input."""
