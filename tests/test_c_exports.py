@@ -86,9 +86,7 @@ def module_file() -> Iterator[Path]:
 @pytest.mark.parametrize(("query", "interpreter"), [("", "main_interpreter"), ("?own", "own"), ("?nested", "nested")])
 def test_objects_and_interpreters(httpd: Httpd, module_file: Path, query: str, interpreter: str) -> None:
     # After mod_python, which brings libpython.
-    server = httpd(
-        f"LoadModule uses_python_module {module_file}\n{CONFIG}", files={"answers.py": ANSWERS}, processes=1
-    )
+    server = httpd(f"LoadModule uses_python_module {module_file}\n{CONFIG}", files={"answers.py": ANSWERS}, processes=1)
     expected = [
         f"mp_request /page {interpreter} None",
         "mp_server localhost True",

@@ -165,7 +165,7 @@ def give_back(server: Server, pid: int, key: str) -> None:
     def look() -> bool:
         # Several at a time, so that every child gets one.
         answers = at_once(8, lambda number, together: ask(server, f"/release?{key}"))
-        for found, _, why in answers:
+        for _, _, why in answers:
             assert why is None or "this process has not taken it" in why
         assert all(found == pid for found, _, why in answers if why is None)
         return any(why is None for _, _, why in answers)
