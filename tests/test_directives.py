@@ -91,8 +91,7 @@ ACCEPTED = [
     "PythonPath \"sys.path+['/srv/lib']\"",
     in_directory('PythonPath "[]"'),
     "PythonOptimize On\nPythonOptimize Off",
-    "PythonEnablePdb Off",
-    *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE if name != "PythonEnablePdb"),
+    *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE),
 ]
 
 
@@ -167,12 +166,6 @@ def test_refused_until_its_phase_exists(refusal: Refusal, directive: str, what: 
     assert refusal(f"{directive} a") == (
         f"line 1: {directive}: this version of mod_python does not {what} yet; remove the directive"
     )
-
-
-def test_pdb_refused_until_it_exists(refusal: Refusal) -> None:
-    complaint = refusal("PythonEnablePdb On")
-    assert complaint is not None
-    assert "does not run handlers under pdb yet" in complaint
 
 
 @pytest.mark.parametrize(
