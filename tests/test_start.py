@@ -53,7 +53,7 @@ def ask(server: Server, target: str = "/", **arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["same", "different"])
-def test_row_1_2_version_mismatch(httpd: Httpd, public_path: Path, same: bool) -> None:
+def test_row_1_2_version_mismatch(public_path: Path, httpd: Httpd, same: bool) -> None:
     # An installation of its own, whose Python files can be changed.
     venv.create(public_path / "venv", symlinks=True)
     python = f"python{sys.version_info[0]}.{sys.version_info[1]}"

@@ -79,4 +79,5 @@ class CallBack:
         """
         if isinstance(handler, str):
             handler = Handler(handler)
-        return report.request(req, phase or req.phase or "PythonHandler", handler, self._dispatcher.name, debug, exc)
+        name = self._dispatcher.name
+        return int(report.request(req, phase or req.phase or "PythonHandler", handler, name, debug, exc))
