@@ -27,12 +27,6 @@ PHASES_ANYWHERE = [
 ]
 PHASES_SERVER = ["PythonPostReadRequestHandler", "PythonTransHandler"]
 
-# Directives whose work this version cannot do yet; one moves out of here when it can.
-NOT_YET = {
-    "PythonInputFilter": "run input filters",
-    "PythonOutputFilter": "run output filters",
-}
-
 FLAGS_ANYWHERE = [
     "PythonAutoReload",
     "PythonDebug",
@@ -78,8 +72,7 @@ ACCEPTED = [
     "PythonPath \"sys.path+['/srv/lib']\"",
     in_directory('PythonPath "[]"'),
     "PythonOptimize On\nPythonOptimize Off",
-    "PythonEnablePdb Off",
-    *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE if name != "PythonEnablePdb"),
+    *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE),
 ]
 
 
@@ -147,19 +140,6 @@ def test_location_has_no_directory(refusal: Refusal, section: str) -> None:
     assert complaint is not None
     assert complaint.startswith("line 2: ")
     assert "there is no directory here" in complaint
-
-
-@pytest.mark.parametrize(("directive", "what"), NOT_YET.items())
-def test_refused_until_its_phase_exists(refusal: Refusal, directive: str, what: str) -> None:
-    assert refusal(f"{directive} a") == (
-        f"line 1: {directive}: this version of mod_python does not {what} yet; remove the directive"
-    )
-
-
-def test_pdb_refused_until_it_exists(refusal: Refusal) -> None:
-    complaint = refusal("PythonEnablePdb On")
-    assert complaint is not None
-    assert "does not run handlers under pdb yet" in complaint
 
 
 @pytest.mark.parametrize(

@@ -345,15 +345,15 @@ def test_a_wrong_python_path_fails_each_request(bench: Bench, expression: str, m
 
 
 def test_pdb_only_in_one_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pdb
+    from mod_python._dispatch import debugger
 
     runs: list[Any] = []
 
-    def runcall(function: Callable[[Any], Any], arg: Any) -> Any:
+    def call(function: Callable[[Any], Any], arg: Any) -> Any:
         runs.append(arg)
         return function(arg)
 
-    monkeypatch.setattr(pdb, "runcall", runcall)
+    monkeypatch.setattr(debugger, "call", call)
     bench.write("index.py", "def handler(req):\n    return 0\n")
     req = FakeRequest()
     req.settings = (False, True, None, True)

@@ -70,6 +70,8 @@ cdef class Entry:
             self.dispatcher.import_(path_text((<mp_import *> arg).text))
         elif what == MP_CALL_EXIT:
             self.dispatcher.at_exit()
+        elif what == MP_CALL_OBJECT:
+            self.on_object(<mp_object *> arg)
         return 0
 
     # -- calls
@@ -198,6 +200,19 @@ cdef class Entry:
             (<Connection> wrapper).detach()
         elif isinstance(wrapper, Filter):
             (<Filter> wrapper).detach()
+        return 0
+
+    cdef int on_object(self, mp_object *wanted) except -1:
+        """Give another module the object of a record; see mod_python.h."""
+        cdef object found
+        if wanted.r != NULL:
+            found = self.request(wanted.r)
+        elif wanted.c != NULL:
+            found = self.connection(wanted.c)
+        else:
+            found = self.server(wanted.s)
+        Py_INCREF(found)
+        wanted.object = <void *> found
         return 0
 
     # -- settings

@@ -32,6 +32,7 @@ cdef extern from "apr_errno.h" nogil:
     bint APR_STATUS_IS_ECONNRESET(apr_status_t)
     bint APR_STATUS_IS_ECONNABORTED(apr_status_t)
     bint APR_STATUS_IS_EPIPE(apr_status_t)
+    bint APR_STATUS_IS_EBUSY(apr_status_t)
     char *apr_strerror(apr_status_t, char *buf, apr_size_t)
 
 
@@ -370,6 +371,12 @@ cdef extern from "scoreboard.h" nogil:
     scoreboard *ap_scoreboard_image
 
 
+cdef extern from "ap_mmn.h" nogil:
+    enum:
+        MMN_MAJOR "MODULE_MAGIC_NUMBER_MAJOR"
+        MMN_MINOR "MODULE_MAGIC_NUMBER_MINOR"
+
+
 cdef extern from "ap_mpm.h" nogil:
     enum:
         AP_MPMQ_GENERATION
@@ -539,6 +546,12 @@ cdef extern from "shell.h" nogil:
         MP_CALL_SSI
         MP_CALL_EXIT
         MP_CALL_FILTER
+        MP_CALL_OBJECT
+    ctypedef struct mp_object:
+        request_rec *r
+        conn_rec *c
+        server_rec *s
+        void *object
     ctypedef struct mp_call:
         mp_phase phase
         request_rec *r
@@ -580,6 +593,9 @@ cdef extern from "shell.h" nogil:
     void mp_gate_in() nogil
     int MP_WAIT_STOP
     int mp_wait_readable(int, int) nogil
+    int mp_lock_count() nogil
+    apr_status_t mp_lock_take(int, int) nogil
+    apr_status_t mp_lock_release(int) nogil
     apr_status_t mp_give_back(conn_rec *, const char *, apr_size_t)
     void mp_count_input(conn_rec *, apr_off_t)
     void mp_log_server(const server_rec *, int, const char *)

@@ -39,31 +39,6 @@ const char *const mp_phase_names[MP_PHASES] = {
     [MP_CHILD_EXIT]        = "PythonChildExitHandler"
 };
 
-enum { FEATURE_INPUT_FILTER, FEATURE_OUTPUT_FILTER, FEATURE_PDB, FEATURES };
-
-/* What this version runs.  A directive whose feature is 0 here is parsed and
- * checked like the others and then refused; set it to 1 once there is code
- * that acts on it. */
-static const struct { int runs; const char *what; } feature[FEATURES] = {
-    [FEATURE_INPUT_FILTER]  = { 1, "run input filters" },
-    [FEATURE_OUTPUT_FILTER] = { 1, "run output filters" },
-    [FEATURE_PDB]           = { 0, "run handlers under pdb" }
-};
-
-/* 1 only in the build that tests parsing and merging apart from running. */
-#ifndef MP_ACCEPT_ALL
-#define MP_ACCEPT_ALL 0
-#endif
-
-static const char *require_feature(cmd_parms *cmd, int which)
-{
-    if (feature[which].runs || MP_ACCEPT_ALL)
-        return NULL;
-    return apr_psprintf(cmd->pool, "%s: this version of mod_python does not %s "
-                        "yet; remove the directive",
-                        cmd->cmd->name, feature[which].what);
-}
-
 /* ---- lists of handlers ---------------------------------------------------- */
 
 /* Identities of lists read at the start, which is done by one thread.  The
@@ -284,13 +259,13 @@ static const char *import_module(cmd_parms *cmd, void *mconfig, const char *text
     return NULL;
 }
 
-/* PythonInputFilter and PythonOutputFilter; cmd->info is the feature. */
+/* PythonInputFilter and PythonOutputFilter; cmd->info is 1 for input. */
 static const char *filter(cmd_parms *cmd, void *mconfig, const char *text,
                           const char *name)
 {
     mp_dir_conf *conf = mconfig;
-    int which = (int)(apr_uintptr_t)cmd->info;
-    const mp_filter **chain = which == FEATURE_INPUT_FILTER ? &conf->input_filters
+    int is_input = cmd->info != NULL;
+    const mp_filter **chain = is_input ? &conf->input_filters
                                                             : &conf->output_filters;
     const mp_section *section;
     const char *error;
@@ -317,10 +292,10 @@ static const char *filter(cmd_parms *cmd, void *mconfig, const char *text,
     f->handler.section = section;
     f->next = *chain;                   /* hides an earlier one of that name */
     *chain = f;
-    if (!mp_register_filter(lower, which == FEATURE_INPUT_FILTER))
+    if (!mp_register_filter(lower, is_input))
         return apr_psprintf(cmd->pool, "%s: \"%s\" is the name of a filter of another "
                             "module; choose another name", cmd->cmd->name, name);
-    return require_feature(cmd, which);
+    return NULL;
 }
 
 /* ---- settings ------------------------------------------------------------ */
@@ -334,17 +309,16 @@ static mp_server_conf *server_level(cmd_parms *cmd)
 typedef struct flag_place {
     apr_size_t in_dir;
     apr_size_t in_server;
-    int feature;                        /* needed for On, or -1 */
 } flag_place;
 
-#define FLAG_PLACE(field, needs) \
-    { APR_OFFSETOF(mp_dir_conf, field), APR_OFFSETOF(mp_server_conf, field), needs }
+#define FLAG_PLACE(field) \
+    { APR_OFFSETOF(mp_dir_conf, field), APR_OFFSETOF(mp_server_conf, field) }
 
-static flag_place flag_debug = FLAG_PLACE(debug, -1);
-static flag_place flag_autoreload = FLAG_PLACE(autoreload, -1);
-static flag_place flag_enable_pdb = FLAG_PLACE(enable_pdb, FEATURE_PDB);
-static flag_place flag_per_directory = FLAG_PLACE(interp_per_directory, -1);
-static flag_place flag_per_directive = FLAG_PLACE(interp_per_directive, -1);
+static flag_place flag_debug = FLAG_PLACE(debug);
+static flag_place flag_autoreload = FLAG_PLACE(autoreload);
+static flag_place flag_enable_pdb = FLAG_PLACE(enable_pdb);
+static flag_place flag_per_directory = FLAG_PLACE(interp_per_directory);
+static flag_place flag_per_directive = FLAG_PLACE(interp_per_directive);
 
 static const char *flag(cmd_parms *cmd, void *mconfig, int on)
 {
@@ -359,8 +333,7 @@ static const char *flag(cmd_parms *cmd, void *mconfig, int on)
         *(int *)((char *)server + place->in_server) = on != 0;
         apr_table_setn(server->config, cmd->cmd->name, on ? "1" : "0");
     }
-    /* Off asks for nothing that might be missing. */
-    return on && place->feature >= 0 ? require_feature(cmd, place->feature) : NULL;
+    return NULL;
 }
 
 static const char *optimize(cmd_parms *cmd, void *mconfig, int on)
@@ -496,9 +469,9 @@ const command_rec mp_directives[] = {
                       "filters of what connections bring: module[::object] ..."),
     CONNECTION_FILTER("PythonConnectionOutputFilter", connection_output,
                       "filters of what goes out on connections: module[::object] ..."),
-    FILTER("PythonInputFilter", FEATURE_INPUT_FILTER,
+    FILTER("PythonInputFilter", 1,
            "an input filter: module[::object] [name]"),
-    FILTER("PythonOutputFilter", FEATURE_OUTPUT_FILTER,
+    FILTER("PythonOutputFilter", 0,
            "an output filter: module[::object] [name]"),
     AP_INIT_TAKE2("PythonImport", import_module, NULL, SERVER_ONLY,
                   "what each child imports when it starts: module[::function] "

@@ -389,6 +389,8 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
     mp_register_filter_hooks();
+    mp_register_lock_hooks();
+    mp_register_exports();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_phases();

@@ -14,6 +14,8 @@
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
+ *   locks.c        locks between processes
+ *   exports.c      functions for other modules (include/mod_python.h)
  *
  * The core (src/core, Cython) includes this header too: it reads the
  * configuration structures below and calls the few functions marked MP_API.
@@ -250,8 +252,17 @@ typedef enum mp_what {
     MP_CALL_AUTHORIZE,
     MP_CALL_SSI,                /* mp_ssi_call */
     MP_CALL_EXIT,               /* NULL: the child ends */
-    MP_CALL_FILTER              /* mp_filter_run (filters.h) */
+    MP_CALL_FILTER,             /* mp_filter_run (filters.h) */
+    MP_CALL_OBJECT              /* mp_object: another module wants it */
 } mp_what;
+
+/* Which Python object is wanted: one of the three is not NULL. */
+typedef struct mp_object {
+    request_rec *r;
+    conn_rec *c;
+    server_rec *s;
+    void *object;               /* out: PyObject *, a reference for the caller */
+} mp_object;
 
 /* One call into Python, on the stack of the hook function. */
 typedef struct mp_call {
@@ -367,6 +378,25 @@ MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
 MP_API int mp_wait_readable(int fd, int timeout_ms);
 
 void mp_register_end_hooks(void);
+
+/* ------------------------------------------------------------------------
+ * Locks between processes (locks.c), numbered from 0.  Never to be called with
+ * the GIL held: they wait.
+ */
+
+/* How many there are; 0 if this child cannot use them. */
+MP_API int mp_lock_count(void);
+/* Take a lock.  APR_EBUSY if it is taken and wait is 0; APR_EINVAL if there is
+ * no such lock. */
+MP_API apr_status_t mp_lock_take(int number, int wait);
+/* Give it back, from whichever thread.  APR_EINVAL if this process does not
+ * have it. */
+MP_API apr_status_t mp_lock_release(int number);
+
+void mp_register_lock_hooks(void);
+
+/* For other modules (exports.c). */
+void mp_register_exports(void);
 
 /* ------------------------------------------------------------------------
  * Hooks (hooks.c)

@@ -330,8 +330,8 @@ def _debugged(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Wrap a handler so that it runs under pdb, on the terminal of httpd."""
 
     def run(arg: Any) -> Any:
-        import pdb
+        from . import debugger
 
-        return pdb.runcall(function, arg)
+        return debugger.call(function, arg)
 
     return run

@@ -1,0 +1,62 @@
+"""Modules and what they import, in the graph language ``dot``."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .modules import Entry
+
+
+def _quoted(text: str) -> str:
+    """A string of the language: only quotes and backslashes mean something in it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _time(seconds: float) -> str:
+    from time import localtime, strftime
+
+    return strftime("%Y-%m-%d %H:%M:%S", localtime(seconds)) if seconds else "never"
+
+
+def _describe(entry: Entry, verbose: bool) -> str:
+    if not verbose:
+        return _quoted(entry.file)
+    lines = [
+        entry.file,
+        f"changed {_time(entry.mtime)}",
+        f"loaded {_time(entry.ctime)}",
+        f"asked for {_time(entry.atime)}",
+        f"generation {entry.generation}, instance {entry.instance}",
+        f"direct {entry.direct}, indirect {entry.indirect}",
+    ]
+    if entry.failed:
+        lines.append(f"failed: {entry.failed}")
+    # Between two lines stands an escape of the language, outside of the quoting.
+    return '"' + "\\n".join([_quoted(line)[1:-1] for line in lines]) + '"'
+
+
+def render(entries: Iterable[Entry], verbose: bool) -> str:
+    """Return modules and their imports as a ``digraph``.
+
+    Args:
+        entries: the importer's records; what they import is drawn with them.
+        verbose: with times, generations and counters.
+
+    Returns:
+        the text, for the program ``dot``.
+    """
+    drawn: dict[str, Entry] = {}
+    todo = list(entries)
+    while todo:
+        entry = todo.pop()
+        if entry.label not in drawn:
+            drawn[entry.label] = entry
+            todo += entry.children
+    lines = ["digraph modules {", "    node [shape=box];"]
+    lines += [f"    {_quoted(label)} [label={_describe(drawn[label], verbose)}];" for label in sorted(drawn)]
+    for label in sorted(drawn):
+        children = sorted([child.label for child in drawn[label].children])
+        lines += [f"    {_quoted(label)} -> {_quoted(child)};" for child in children]
+    return "\n".join([*lines, "}"]) + "\n"
