@@ -52,6 +52,9 @@ def no_read(req):
     req.write("unread", 0)
     return apache.OK
 
+def refuse(req):
+    return apache.HTTP_FORBIDDEN
+
 def read_error(req):
     try:
         req.read()
@@ -82,7 +85,7 @@ def impatient() -> Iterator[Server]:
 
 @pytest.mark.parametrize("size", [0, 1, 8191, 8192, 8193, 100_000, 20 * 1024 * 1024])
 @pytest.mark.parametrize("path", ["/echo", "/echo_parts"])
-def test_echo(server: Server, path: str, size: int) -> None:
+def test_row_6_40_echo(server: Server, path: str, size: int) -> None:
     body = random.Random(size).randbytes(size)
     response = server.request("POST", path, body)
     assert response.status == 200
@@ -95,7 +98,7 @@ def test_body_of_a_get(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/echo", "/echo_parts"])
-def test_chunked_request(server: Server, path: str) -> None:
+def test_row_6_46_chunked_request(server: Server, path: str) -> None:
     parts = [b"a" * 10, b"b" * 20_000, b"c"]
     head = get(path, "Transfer-Encoding: chunked", method="POST")
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
@@ -108,7 +111,7 @@ def test_chunked_request(server: Server, path: str) -> None:
         assert body == b"".join(parts)
 
 
-def test_lines(server: Server) -> None:
+def test_row_6_42_lines(server: Server) -> None:
     body = (b"a" * 30_000 + b"\n") * 3 + b"\n" + b"last"
     assert server.request("POST", "/lines", body).text == "[30001, 30001, 30001, 1, 4]"
     assert server.request("POST", "/lines", b"").text == "[]"
@@ -125,12 +128,12 @@ def test_lines(server: Server) -> None:
         (0, "[[30001, 30001, 30001], []]"),
     ],
 )
-def test_readlines(server: Server, hint: int, result: str) -> None:
+def test_row_6_43_readlines(server: Server, hint: int, result: str) -> None:
     body = (b"a" * 30_000 + b"\n") * 3
     assert server.request("POST", f"/readlines?{hint}", body).text == result
 
 
-def test_mixed_reading(server: Server) -> None:
+def test_row_6_45_mixed_reading(server: Server) -> None:
     body = b"abcdef\nghijklm\nopq\nrst\nuvw\nxyz"
     expected = [b"abc", b"def\n", b"ghij", b"", b"", b"klm\n", b"o", b"pq\n", b"rst\n", b"uvw\n", b"xyz", b""]
     assert server.request("POST", "/mixed", body).text == repr(expected)
@@ -156,7 +159,7 @@ def test_expect_continue(server: Server) -> None:
     assert b"HTTP/1.1 200 " in rest
     assert b"\r\nabc" in rest
     with server.connect() as sock, sock.makefile("rb") as file:
-        sock.sendall(get("/returned?403", "Content-Length: 3", "Expect: 100-continue", method="POST"))
+        sock.sendall(get("/refuse", "Content-Length: 3", "Expect: 100-continue", method="POST"))
         assert file.readline().startswith(b"HTTP/1.1 403 ")
 
 
@@ -186,7 +189,7 @@ def test_body_that_ends_early(server: Server) -> None:
     assert "'ConnectionClosed'" in match[0]
 
 
-def test_body_that_stalls(impatient: Server) -> None:
+def test_row_6_41_body_that_stalls(impatient: Server) -> None:
     with impatient.connect() as sock:
         sock.sendall(get("/read_error?stalls", "Content-Length: 100", method="POST") + b"only this")
         raw = b"".join(iter(lambda: sock.recv(65536), b""))
