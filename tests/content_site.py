@@ -15,6 +15,13 @@ import threading
 from mod_python import apache
 
 kept = {}
+
+def declined(req):
+    return apache.DECLINED
+
+def declined_after_output(req):
+    req.write("[before]", 0)
+    return apache.DECLINED
 """
 
 TAIL = """

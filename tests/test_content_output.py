@@ -164,13 +164,6 @@ def nothing(req):
 def done(req):
     req.write("done", 0)
     return apache.DONE
-
-def declined(req):
-    return apache.DECLINED
-
-def declined_after_output(req):
-    req.write("[before]", 0)
-    return apache.DECLINED
 """
 
 
