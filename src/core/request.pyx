@@ -209,6 +209,9 @@ cdef class Request(RequestFacts):
             ap_clear_method_list(r.allowed_methods)
         for name in names:
             ap_method_list_add(r.allowed_methods, name)
+        # httpd lists methods that it keeps by name only if this bit is set, too.
+        if r.allowed_methods.method_list != NULL and r.allowed_methods.method_list.nelts:
+            r.allowed_methods.method_mask |= (<apr_int64_t> 1) << M_INVALID
 
     def auth_name(self):
         """AuthName in force, or None."""
@@ -230,7 +233,7 @@ cdef class Request(RequestFacts):
         cdef request_rec *r = self.to_change()
         cdef const char *kind = ap_auth_type(r)
         cdef const char *text
-        cdef bytes user, password
+        cdef bytes user, colon, password
         from binascii import Error, a2b_base64
         if kind == NULL or ap_cstr_casecmp(kind, "Basic") != 0:
             return None
@@ -244,10 +247,10 @@ cdef class Request(RequestFacts):
         if scheme.lower() != "basic":
             return None
         try:
-            user, _, password = a2b_base64(coded.encode("latin-1")).partition(b":")
+            user, colon, password = a2b_base64(coded.encode("latin-1")).partition(b":")
         except Error:
             return None
-        if b"\0" in user or b"\0" in password:
+        if not colon or b"\0" in user or b"\0" in password:
             return None                 # a C string would end there
         r.user = self.kept(user)
         r.ap_auth_type = self.kept(b"Basic")
