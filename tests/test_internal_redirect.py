@@ -179,14 +179,16 @@ def test_row_6_30_headers_of_the_second(server: Server) -> None:
 
 
 @pytest.mark.parametrize("args", ["", "404", "done", "raise"])
-def test_nothing_follows(server: Server, args: str) -> None:
-    raw = exchange(server, get(f"/after?{args}"))
+@pytest.mark.parametrize("prefix", ["", "/debug"])
+def test_nothing_follows(server: Server, prefix: str, args: str) -> None:
+    raw = exchange(server, get(f"{prefix}/after?{args}"))
     assert raw.count(b"HTTP/1.1 ") == 1
     assert raw.startswith(b"HTTP/1.1 200 ")
     assert raw.count(b"plain") == 2  # the content type and the text
     assert b"<html" not in raw.lower()
     if args == "raise":
-        reported(server, "marker-after-redirect")
+        server.allow("marker-after-redirect")
+        server.wait_for_log("marker-after-redirect")
 
 
 def test_to_a_file(server: Server) -> None:

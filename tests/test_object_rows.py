@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from mod_python.testing import Server
+from mod_python.testing.plugin import Factory
 from tests.servers import running
 
 CHECKS = r'''
@@ -123,3 +124,26 @@ def test(server: Server, row: str) -> None:
         connection.close()
     assert response.status == 200, text
     assert text.endswith("ok")
+
+
+BY_HAND = """
+from mod_python import apache
+
+def connectionhandler(conn):
+    assert conn.hlist.handler
+    lines = 0
+    while conn.readline().strip():
+        lines += 1
+    conn.write(b"HTTP/1.1 200 OK\\r\\n")
+    conn.write(b"Content-Length: 7\\r\\nConnection: close\\r\\n")
+    conn.write(b"\\r\\n")
+    conn.write(b"%d lines" % min(lines, 9))
+    return apache.OK
+"""
+
+
+def test_row_7_11_http_by_hand(httpd: Factory) -> None:
+    response = httpd(handler=BY_HAND).get("/", {"X-One": "1"})
+    assert response.status == 200
+    assert response.body.endswith(b" lines")
+    assert int(response.body[:1]) >= 3

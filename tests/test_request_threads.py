@@ -71,7 +71,7 @@ def when_busy(req, probe, calls):
         time.sleep(0.001)
     found = refusals(calls)
     assert req.uri == "/" and req.headers_in.items() is not None    # what is only read goes on
-    req.log_error("refused %d of %d: %s" % (sum("another thread" in text for text in found), len(found), found))
+    req.log_error("refused %d of %d: %s" % (sum("thread" in text for text in found), len(found), found))
 
 def handler(req):
     calls = [lambda: req.flush(), lambda: req.write("x", 0), lambda: req.write("x"), lambda: req.sendfile(__file__),

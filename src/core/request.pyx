@@ -360,9 +360,10 @@ cdef class Request(RequestFacts):
 
     def get_config(self):
         """Table of the Python settings in force for the request."""
-        cdef request_rec *r = self.to_change()
+        cdef request_rec *r = self.rec()
         cdef mp_dir_conf *conf = mp_dir_conf_of(r)
         if self.config is None or self.config_of != conf:
+            self.to_change()
             self.config = fixed_table(self, mp_config_table(r.pool, conf))
             self.config_of = conf
         return self.config
@@ -372,9 +373,10 @@ cdef class Request(RequestFacts):
 
         Changes to it last as long as the request.
         """
-        cdef request_rec *r = self.to_change()
+        cdef request_rec *r = self.rec()
         cdef mp_dir_conf *conf = mp_dir_conf_of(r)
         if self.options is None or self.options_of != conf:
+            self.to_change()
             self.options = fixed_table(self, mp_options_table(r.pool, conf.options))
             self.options_of = conf
         return self.options

@@ -22,7 +22,7 @@ Attributes:
 
 from __future__ import annotations
 
-import os  # noqa: F401  (a PythonPath expression may use os and sys)
+import os
 import sys
 
 from ._constants import *  # noqa: F403
