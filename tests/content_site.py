@@ -54,7 +54,9 @@ DocumentRoot ${SITE}/docs
 
 
 @contextmanager
-def site(handlers: str, config: str = "", files: Mapping[str, str | bytes] | None = None, **arguments: Any) -> Iterator[Server]:
+def site(
+    handlers: str, config: str = "", files: Mapping[str, str | bytes] | None = None, **arguments: Any
+) -> Iterator[Server]:
     """Run a server whose handlers are the functions of a source text.
 
     Args:
