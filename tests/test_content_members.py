@@ -331,7 +331,17 @@ def server() -> Iterator[Server]:
 # ---- the object
 
 
-@pytest.mark.parametrize("path", ["attributes", "read_only", "writable", "environment", "facts?a=b%20c", "tables"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("attributes", id="6.37-attributes"),
+        pytest.param("read_only", id="6.37-read_only"),
+        "writable",
+        "environment",
+        "facts?a=b%20c",
+        "tables",
+    ],
+)
 def test_object(server: Server, path: str) -> None:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     try:

@@ -52,14 +52,6 @@ def cgi(req):
     assert "PATH_TRANSLATED" not in env
     return apache.OK
 
-def null_value(req):
-    """A value that httpd stores as NULL."""
-    env = req.subprocess_env
-    assert env["SCRIPT_FILENAME"] is None and env.get("SCRIPT_FILENAME", "x") is None
-    list(env.itervalues()), list(env.iteritems()), env.copy()
-    req.write("fine")
-    return apache.OK
-
 def urls(req):
     port = req.connection.local_addr[1]
     assert req.construct_url("/x y") == "http://127.0.0.1:%d/x y" % port, req.construct_url("/x y")

@@ -78,6 +78,8 @@ def handler(req):
              lambda: req.internal_redirect("/"), lambda: setattr(req, "content_type", "text/x"),
              lambda: setattr(req, "uri", "/x"), lambda: setattr(req, "args", None), lambda: setattr(req, "status", 404),
              lambda: req.headers_out.add("X", "1"), lambda: req.notes.clear(),
+             lambda: req.headers_out.items(), lambda: repr(req.notes), lambda: len(req.err_headers_out),
+             lambda: "x" in req.subprocess_env,
              lambda: req.subprocess_env.update({"a": "b"}), lambda: req.add_common_vars(), lambda: req.add_cgi_vars(),
              lambda: req.set_etag(), lambda: req.set_last_modified(), lambda: req.update_mtime(5),
              lambda: req.meets_conditions(), lambda: req.set_content_length(5), lambda: req.allow_methods(["X"]),
