@@ -12,7 +12,7 @@ import pytest
 from mod_python.testing import Server
 from tests.content_site import exchange, site
 
-HANDLERS = r'''
+HANDLERS = r"""
 import os, time
 
 # -- authentication
@@ -165,7 +165,7 @@ def odd(req):
     req.write(ascii([req.uri, req.args, req.unparsed_uri, req.parsed_uri[6:8], req.path_info, req.the_request,
                      req.headers_in.get("X-Odd")]))
     return apache.OK
-'''
+"""
 
 CONFIG = """
 AddHandler mod_python .one two
