@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,13 @@ import threading
 from mod_python import apache
 
 kept = {}
+
+def declined(req):
+    return apache.DECLINED
+
+def declined_after_output(req):
+    req.write("[before]", 0)
+    return apache.DECLINED
 """
 
 TAIL = """
@@ -47,7 +54,9 @@ DocumentRoot ${SITE}/docs
 
 
 @contextmanager
-def site(handlers: str, config: str = "", files: dict[str, str] | None = None, **arguments: Any) -> Iterator[Server]:
+def site(
+    handlers: str, config: str = "", files: Mapping[str, str | bytes] | None = None, **arguments: Any
+) -> Iterator[Server]:
     """Run a server whose handlers are the functions of a source text.
 
     Args:

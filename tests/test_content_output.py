@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
 
 import pytest
@@ -163,13 +164,6 @@ def nothing(req):
 def done(req):
     req.write("done", 0)
     return apache.DONE
-
-def declined(req):
-    return apache.DECLINED
-
-def declined_after_output(req):
-    req.write("[before]", 0)
-    return apache.DECLINED
 """
 
 
@@ -358,3 +352,22 @@ def test_declined(server: Server) -> None:
     assert server.get("/files/none.txt").status == 404
     response = server.get("/appended/page.txt")
     assert response.text == "[before]the file"
+
+
+# ---- connections
+
+
+def test_keep_alive(server: Server) -> None:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+    try:
+        sock = None
+        for number in range(50):
+            path = ("/queued", "/flushed", "/nothing", "/returned?404")[number % 4]
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            assert response.status == (404 if "404" in path else 200)
+            assert sock is None or connection.sock is sock
+            sock = connection.sock
+    finally:
+        connection.close()

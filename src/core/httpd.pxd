@@ -215,6 +215,7 @@ cdef extern from "httpd.h" nogil:
         AP_FILTER_ERROR
         HTTP_BAD_GATEWAY
         PROXYREQ_PROXY
+        M_INVALID
     ctypedef struct ap_method_list_t:
         apr_int64_t method_mask
         apr_array_header_t *method_list

@@ -266,6 +266,9 @@ cdef class Request(RequestFacts):
             ap_clear_method_list(r.allowed_methods)
         for name in names:
             ap_method_list_add(r.allowed_methods, name)
+        # httpd lists methods that it keeps by name only if this bit is set, too.
+        if r.allowed_methods.method_list != NULL and r.allowed_methods.method_list.nelts:
+            r.allowed_methods.method_mask |= (<apr_int64_t> 1) << M_INVALID
 
     def auth_name(self):
         """AuthName in force, or None."""
@@ -287,7 +290,7 @@ cdef class Request(RequestFacts):
         cdef request_rec *r = self.to_change()
         cdef const char *kind = ap_auth_type(r)
         cdef const char *text
-        cdef bytes user, password
+        cdef bytes user, colon, password
         from binascii import Error, a2b_base64
         if kind == NULL or ap_cstr_casecmp(kind, "Basic") != 0:
             return None
@@ -301,10 +304,10 @@ cdef class Request(RequestFacts):
         if scheme.lower() != "basic":
             return None
         try:
-            user, _, password = a2b_base64(coded.encode("latin-1")).partition(b":")
+            user, colon, password = a2b_base64(coded.encode("latin-1")).partition(b":")
         except Error:
             return None
-        if b"\0" in user or b"\0" in password:
+        if not colon or b"\0" in user or b"\0" in password:
             return None                 # a C string would end there
         r.user = self.kept(user)
         r.ap_auth_type = self.kept(b"Basic")
@@ -457,9 +460,10 @@ cdef class Request(RequestFacts):
 
     def get_config(self):
         """Table of the Python settings in force for the request."""
-        cdef request_rec *r = self.to_change()
+        cdef request_rec *r = self.rec()
         cdef mp_dir_conf *conf = mp_dir_conf_of(r)
         if self.config is None or self.config_of != conf:
+            self.to_change()
             self.config = fixed_table(self, mp_config_table(r.pool, conf))
             self.config_of = conf
         return self.config
@@ -469,9 +473,10 @@ cdef class Request(RequestFacts):
 
         Changes to it last as long as the request.
         """
-        cdef request_rec *r = self.to_change()
+        cdef request_rec *r = self.rec()
         cdef mp_dir_conf *conf = mp_dir_conf_of(r)
         if self.options is None or self.options_of != conf:
+            self.to_change()
             self.options = fixed_table(self, mp_options_table(r.pool, conf.options))
             self.options_of = conf
         return self.options

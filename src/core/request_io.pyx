@@ -357,14 +357,16 @@ cdef class RequestIO:
         Raises:
             ValueError: new_uri contains a control character.
             OSError: the client has gone.
-            RuntimeError: no handler of this request is running, or the
-                response is complete.
+            RuntimeError: the response is complete, no handler of this request is
+                running, or this is not the thread that runs it.
         """
         cdef bytes uri = path_bytes(new_uri)
         cdef const char *target
         cdef request_rec *r = self.rec()
         if has_control(uri):
             raise ValueError("a URI cannot contain control characters: %.60r" % new_uri)
+        if self.running and self.runner != pthread_self():
+            raise RuntimeError("only the thread that runs the handler can redirect its request")
         self.start_output()
         try:
             target = self.kept(uri)
@@ -393,7 +395,8 @@ cdef class RequestIO:
             self.inp = before.inp
             before.inp.data = NULL
             before.inp.pos = before.inp.end = before.inp.cap = 0
-            self.ended = before.ended
+            if before.ended:
+                self.ended = True
 
     # -- input ----------------------------------------------------------------
 

@@ -283,7 +283,7 @@ def request(
         lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
         emit(req.log_error, lines, APLOG_ERR)
         if phase not in _AFTER_RESPONSE:
-            if req.bytes_sent or req.sent_bodyct:
+            if req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None:
                 return _cut_off(req)
             if debug:
                 return _send_page(req, lines)
