@@ -63,8 +63,8 @@ cdef class Request(RequestFacts):
         return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
             and self.capsule is None
 
-    cdef int error_status(self, int status):
-        """The error status that httpd gets for one that the handlers returned."""
+    cdef int final_status(self, int status):
+        """What httpd gets for an HTTP status that the handlers returned."""
         if self.is_complete():
             return DONE                 # no error page after a response
         name_status(self.r, status)
