@@ -271,7 +271,7 @@ static mp_slot *find_slot(ap_conf_vector_t *vector, apr_pool_t *pool, mp_interp 
     for (slot = first; slot; slot = slot->next) {
         if (slot->interp == interp)
             return slot;
-        if (!slot->object && !empty)
+        if (!slot->object && !empty && !slot->queued && !slot->type_set)
             empty = slot;
     }
     if (empty) {
