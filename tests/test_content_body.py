@@ -287,3 +287,11 @@ def test_row_6_41_body_that_stalls(impatient: Server) -> None:
     assert "'TimeoutError'" in match[0]
     assert "Client read error (Timeout?)" in match[0]
     assert raw.startswith(b"HTTP/1.1 408 ") or raw == b""
+
+
+def test_row_6_41_body_that_stalls_with_debug_on(impatient: Server) -> None:
+    with impatient.connect() as sock:
+        sock.sendall(get("/debug/echo", "Content-Length: 100", method="POST") + b"only this")
+        raw = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert raw.startswith(b"HTTP/1.1 500 ")
+    assert b"ConnectionTimeout: Client read error (Timeout?)\n(an OSError: " in raw

@@ -111,8 +111,8 @@ cdef class Entry:
             status = self.run_request_handlers(req, req._phase, handlers)
         finally:
             call.rest = req.end()
-        if status >= 400:
-            status = req.error_status(status)
+        if status > 0:
+            status = req.final_status(status)
         if mp_refcnt(req) == 2 and req.is_untouched():
             slot = mp_request_slot(call.r, self.interp)
             req.detach()

@@ -69,8 +69,8 @@ cdef class Request(RequestFacts):
             and self.added is None and self.cleanups is None and self.capsule is None \
             and self.filters is None
 
-    cdef int error_status(self, int status):
-        """The error status that httpd gets for one that the handlers returned."""
+    cdef int final_status(self, int status):
+        """What httpd gets for an HTTP status that the handlers returned."""
         if self.is_complete():
             return DONE                 # no error page after a response
         name_status(self.r, status)

@@ -231,7 +231,7 @@ static mp_slot *find_slot(mp_record *record, apr_pool_t *pool, mp_interp *interp
     for (slot = &record->slot; slot; slot = slot->next) {
         if (slot->interp == interp)
             return slot;
-        if (!slot->object && !empty)
+        if (!slot->object && !empty && !slot->queued && !slot->type_set)
             empty = slot;
     }
     if (!empty) {

@@ -267,7 +267,8 @@ def request(
 
     Returns:
         the status of the phase: 500; DONE if a page was sent, the response had
-        begun, or the client has gone; 408 if the client took too long.
+        begun, or the client has gone; 408 if the client took too long and no
+        page was sent.
     """
     try:
         if client_gone(exc):
@@ -279,17 +280,25 @@ def request(
             return DONE
         if isinstance(exc, ConnectionTimeout):
             emit(req.log_error, [f"{phase} {handler.text}: {exc}"], APLOG_INFO)
+            if debug and phase not in _AFTER_RESPONSE and not _begun(req):
+                lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
+                return _send_page(req, [*lines, "(an OSError: the client took longer than httpd's Timeout)"])
             return HTTP_REQUEST_TIME_OUT
         lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
         emit(req.log_error, lines, APLOG_ERR)
         if phase not in _AFTER_RESPONSE:
-            if req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None:
+            if _begun(req):
                 return _cut_off(req)
             if debug:
                 return _send_page(req, lines)
     except BaseException as failure:
         last_resort(failure, exc)
     return HTTP_INTERNAL_SERVER_ERROR
+
+
+def _begun(req: Any) -> bool:
+    """Whether a part of the response was sent, perhaps by a request that it was redirected to."""
+    return bool(req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None)
 
 
 def _cut_off(req: Any) -> int:
