@@ -34,10 +34,10 @@ DocumentRoot ${SITE}/docs
 <Directory ${SITE}/docs>
     Require all granted
 </Directory>
-<Location />
+<Directory />
     SetHandler mod_python
     PythonHandler ${SITE}/handlers.py
-</Location>
+</Directory>
 <Location /debug>
     PythonDebug On
 </Location>

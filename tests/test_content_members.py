@@ -208,7 +208,7 @@ def facts(req):
     assert conn.remote_host is None and conn.remote_logname is None and conn.local_host is None
     assert conn.aborted == 0 and conn.double_reverse == 0
     assert str(conn.notes) == "{}"
-    assert req.document_root() and req.hlist.handler.startswith("/") and req.hlist.is_location == 1
+    assert req.document_root() and req.hlist.handler.startswith("/") and req.hlist.is_location == 0
     assert req._content_type_set == 0
     req.content_type = "text/plain"
     assert req.content_type == "text/plain" and req._content_type_set == 1
@@ -254,7 +254,9 @@ def check_detached():
     old = kept["req"]
     calls = {"write": (b"x",), "log_error": ("x",), "set_content_length": (1,), "ssl_var_lookup": ("X",),
              "allow_methods": (["X"],), "construct_url": ("/",), "internal_redirect": ("/",), "sendfile": ("/",),
-             "update_mtime": (1,)}
+             "update_mtime": (1,), "add_handler": ("PythonHandler", "m"), "_add_handler": ("PythonHandler", None),
+             "register_cleanup": (print,), "register_input_filter": ("f", "m"), "add_input_filter": ("f",),
+             "register_output_filter": ("f", "m"), "add_output_filter": ("f",)}
     wrong = []
     checked = 0
 

@@ -86,7 +86,14 @@ def sets_user(req):
 @pytest.mark.parametrize("first", ["ok", "declined", "done", "forbidden"])
 def test_stacking(bench: Bench, phase: str, first: str) -> None:
     bench.write("stack.py", STACK)
-    only_declined = ("PythonTransHandler", "PythonAuthenHandler", "PythonAuthzHandler", "PythonTypeHandler")
+    only_declined = (
+        "PythonTransHandler",
+        "PythonAuthenHandler",
+        "PythonAuthzHandler",
+        "PythonTypeHandler",
+        "PythonQuickHandler",
+        "PythonMapToStorageHandler",
+    )
     if phase == "PythonCleanupHandler":
         goes_on = True
     elif phase in only_declined:

@@ -177,10 +177,10 @@ AddHandler other-handler four
 <VirtualHost 127.0.0.1:${PORT2}>
     ServerName second
     AddHandler mod_python six
-    <Location />
+    <Directory />
         SetHandler mod_python
         PythonHandler ${SITE}/handlers.py
-    </Location>
+    </Directory>
 </VirtualHost>
 <Location /basic>
     AuthType Basic

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
-from typing import Any, NoReturn
-
 from mod_python._constants import DONE, HTTP_MOVED_PERMANENTLY, HTTP_MOVED_TEMPORARILY
 from mod_python.errors import SERVER_RETURN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["redirect"]
 
@@ -42,6 +43,8 @@ def redirect(req: Any, location: str, permanent: object = 0, text: str | bytes |
     req.err_headers_out["Location"] = location
     req.status = HTTP_MOVED_PERMANENTLY if permanent else HTTP_MOVED_TEMPORARILY
     if text is None:
+        import html
+
         req.content_type = "text/html; charset=us-ascii"
         text = _PAGE.format(html.escape(location))
     req.write(text, 0)

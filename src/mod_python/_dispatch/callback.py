@@ -56,6 +56,13 @@ class CallBack:
             filter.flush()
         return 0
 
+    def IncludeDispatch(self, filter: Any, tag: str, code: str | bytes) -> int:  # noqa: A002, N802
+        """Run an element of a page: ``eval`` or ``exec``; its output goes to the filter."""
+        text = code.encode() if isinstance(code, str) else code
+        status, output = self._dispatcher.element(filter.req, text, tag == "exec")
+        filter.write(output)
+        return status
+
     def ImportDispatch(self, name: str) -> None:  # noqa: N802
         """Carry out a PythonImport of ``module`` or ``module::function``."""
         self._dispatcher.import_(name)
