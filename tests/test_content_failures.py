@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 
@@ -81,6 +82,9 @@ def test_exception_with_debug_on(server: Server) -> None:
     assert "<b>" not in response.text
     assert "in helper" in response.text
     assert "never seen" not in response.text
+    match = re.search(r"Modules of this request:\n(/\S+\.py): loaded (\S+ \S+), changed \S+ \S+, ", response.text)
+    assert match is not None
+    assert re.search(rf"{re.escape(match[1])}: .*, instance 1, generation \d+, imports ", response.text)
     reported(server, "marker-page")
 
 

@@ -252,7 +252,7 @@ def test_config_tree_after_restarts(httpd: Httpd) -> None:
     text = server.settings.config_file.read_text()
     server.settings.config_file.write_text(text.replace("umlaut", "changed"))
     replace_children(server)
-    # A restart that is asked for during another one may come a moment later.
+    # A child of the old generation may still answer, one that was being started just then.
     server.wait_until(lambda: ask(server, "/tree")[0].startswith("changed "))
 
 

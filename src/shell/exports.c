@@ -67,6 +67,10 @@ static PyObject *object_of(mp_object *wanted)
 
     if (!interp || !interp->call)
         return NULL;
+    if (!wanted->r && !wanted->c && !wanted->s) {
+        PyErr_SetString(PyExc_ValueError, "mod_python: there is no object for a NULL pointer");
+        return NULL;
+    }
     what = PyLong_FromLong(MP_CALL_OBJECT);
     record = PyLong_FromVoidPtr(wanted);
     if (what && record)

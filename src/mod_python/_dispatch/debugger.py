@@ -6,7 +6,6 @@ standard input and output are the terminal that it was started from.
 
 from __future__ import annotations
 
-import pdb
 import sys
 from _thread import RLock
 from bdb import BdbQuit
@@ -15,6 +14,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+
+class _WithoutReadline:
+    """While this is entered, ``import readline`` fails.
+
+    The C library readline crashes in a sub-interpreter.  pdb does without it and
+    then reads lines from the stream that it is given.
+    """
+
+    def __enter__(self) -> None:
+        self.hidden = "readline" not in sys.modules
+        if self.hidden:
+            sys.modules["readline"] = None  # type: ignore[assignment]
+
+    def __exit__(self, *error: object) -> None:
+        if self.hidden:
+            sys.modules.pop("readline", None)
+
+
+with _WithoutReadline():
+    import pdb
 
 # There is one terminal: who comes second waits.  Recursive, because a handler
 # that is debugged may call for another one (an internal redirect, a filter).
@@ -27,18 +47,10 @@ class Debugger(pdb.Pdb):
     was_quit = False
 
     def __init__(self) -> None:
-        # The C library readline crashes in a sub-interpreter, so pdb is not to find
-        # it, and reads lines from the streams, which it does if it is given one.
-        hidden = "readline" not in sys.modules
-        if hidden:
-            sys.modules["readline"] = None  # type: ignore[assignment]
-        try:
+        with _WithoutReadline():
             # Signals are httpd's, and the files of whoever started httpd, perhaps
             # root, are not to be executed here.
             super().__init__(stdin=sys.stdin, stdout=sys.stdout, nosigint=True, readrc=False)
-        finally:
-            if hidden:
-                del sys.modules["readline"]
         self.use_rawinput = False
 
     def set_quit(self) -> None:

@@ -290,7 +290,7 @@ def request(
             if _begun(req):
                 return _cut_off(req)
             if debug:
-                return _send_page(req, lines)
+                return _send_page(req, [*lines, *_modules(req, handler)])
     except BaseException as failure:
         last_resort(failure, exc)
     return HTTP_INTERNAL_SERVER_ERROR
@@ -311,6 +311,19 @@ def _cut_off(req: Any) -> int:
         return HTTP_INTERNAL_SERVER_ERROR
     cut_off()
     return DONE
+
+
+def _modules(req: Any, handler: Handler) -> list[str]:
+    """What is said about the modules of a request, for the client only."""
+    from . import graph
+
+    # Without it the handler's module is an ordinary one, or could not be found.
+    first = handler.entry
+    if first is None:
+        return []
+    labels = first.importer.labels
+    seen = [labels[label] for label in getattr(req, "_mp_seen", None) or () if label in labels]
+    return ["", "Modules of this request:", *graph.listing([first, *seen])]
 
 
 def _send_page(req: Any, lines: list[str]) -> int:

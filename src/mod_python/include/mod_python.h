@@ -39,9 +39,9 @@ APR_DECLARE_OPTIONAL_FN(PyInterpreterState *, mp_acquire_interpreter, (const cha
 /* Leave what the last call of mp_acquire_interpreter in this thread entered. */
 APR_DECLARE_OPTIONAL_FN(void, mp_release_interpreter, (void));
 
-/* The objects that handlers get, in the interpreter that the calling thread is
- * in.  The same record always gives the same object.  A new reference, or NULL
- * with a Python exception set.  Once the record is gone every use of the object
+/* The objects that handlers get, in the interpreter that the calling thread has
+ * acquired.  The same record always gives the same object.  A new reference, or
+ * NULL: with a Python exception set, or because the thread has acquired none.  Once the record is gone every use of the object
  * raises mod_python.apache.DetachedError. */
 APR_DECLARE_OPTIONAL_FN(PyObject *, mp_get_request_object, (request_rec *r));
 APR_DECLARE_OPTIONAL_FN(PyObject *, mp_get_server_object, (server_rec *s));
