@@ -372,6 +372,25 @@ static int eat_line_ends(apr_bucket_brigade *kept)
     return 0;
 }
 
+/* The function has closed a request's filter before the end of the body.  The rest of
+ * the body must not be taken for the next request: what is there already is
+ * dropped, and if that is not all of it the connection ends with this request. */
+static void leave_rest(mp_filter_run *run)
+{
+    ap_filter_t *f = run->f;
+    int rounds;
+
+    for (rounds = 0; rounds < 16 && !run->ended; rounds++) {
+        if (ap_get_brigade(f->next, run->in, AP_MODE_READBYTES, APR_NONBLOCK_READ,
+                           AP_IOBUFSIZE) != APR_SUCCESS)
+            break;
+        run->ended = !APR_BRIGADE_EMPTY(run->in) && APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(run->in));
+        apr_brigade_cleanup(run->in);
+    }
+    if (!run->ended)
+        f->c->keepalive = AP_CONN_CLOSE;
+}
+
 /* Have the function read and write once. */
 static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
                                apr_read_type_e block, apr_off_t readbytes)
@@ -414,6 +433,8 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
     }
     if (run->closed || (run->ended && run->error == APR_SUCCESS)) {
         run->over = 1;
+        if (f->r && !run->ended)
+            leave_rest(run);
         if (f->r)
             APR_BRIGADE_INSERT_TAIL(run->out, apr_bucket_eos_create(f->c->bucket_alloc));
     }
