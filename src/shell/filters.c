@@ -401,11 +401,12 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
     int status;
 
     /* What is only looked at must come out of the function once, too; so it is
-     * read in earnest, and what the function made of it is kept. */
-    run->mode = mode == AP_MODE_GETLINE ? AP_MODE_GETLINE : AP_MODE_READBYTES;
+     * read in earnest, and what the function made of it is kept.  Lines are a
+     * matter of what the function writes: on the wire there may be none. */
+    run->mode = mode == AP_MODE_GETLINE && f->r ? AP_MODE_GETLINE : AP_MODE_READBYTES;
     run->block = block;
     run->size = mode == AP_MODE_READBYTES && readbytes > 0 ? readbytes
-              : mode == AP_MODE_GETLINE ? 0 : AP_IOBUFSIZE;
+              : run->mode == AP_MODE_GETLINE ? 0 : AP_IOBUFSIZE;
     run->fetched = run->again = run->progress = 0;
     run->running = 1;
     status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
