@@ -42,8 +42,6 @@ NOT_YET = {
     "PythonLogHandler": "run the log phase",
     "PythonCleanupHandler": "run the cleanup phase",
     "PythonHandlerModule": "run the post-read-request phase",
-    "PythonInputFilter": "run input filters",
-    "PythonOutputFilter": "run output filters",
 }
 
 FLAGS_ANYWHERE = [
@@ -90,6 +88,8 @@ ACCEPTED = [
     in_directory("PythonOption key value"),
     "PythonPath \"sys.path+['/srv/lib']\"",
     in_directory('PythonPath "[]"'),
+    "PythonInputFilter a::b\nPythonInputFilter a::c Name\nPythonOutputFilter a::c NAME",
+    in_directory("PythonOutputFilter ./pages.py Name\nPythonOutputFilter ./other.py Name"),
     "PythonOptimize On\nPythonOptimize Off",
     "PythonEnablePdb Off",
     *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE if name != "PythonEnablePdb"),
@@ -242,6 +242,8 @@ def test_flags_are_on_or_off(refusal: Refusal, directive: str, value: str) -> No
         ("PythonInputFilter a/b", "a path must begin with"),
         ("PythonOutputFilter a 'b c'", "cannot be the name of a filter"),
         ("PythonInputFilter a x;y", "cannot be the name of a filter"),
+        ("PythonOutputFilter a CONTENT_LENGTH", "the name of a filter of another module"),
+        ("PythonInputFilter a http_in", "the name of a filter of another module"),
     ],
 )
 def test_refused(refusal: Refusal, text: str, message: str) -> None:
