@@ -366,6 +366,9 @@ def keep(req):
 def check_detached():
     old = kept["req"]
     calls = {"write": (b"x",), "log_error": ("x",), "set_content_length": (1,), "ssl_var_lookup": ("X",)}
+    for way in ("input", "output"):
+        calls["add_%s_filter" % way] = ("name",)
+        calls["register_%s_filter" % way] = ("name", "module")
     wrong = []
     checked = 0
 

@@ -259,7 +259,8 @@ def chunked(server: Server, path: str, chunks: list[bytes]) -> bytes:
     """POST a body chunk by chunk; the body of the answer."""
     with server.connect() as sock:
         sock.sendall(
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
         )
         for chunk in [*chunks, b""]:
             sock.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))

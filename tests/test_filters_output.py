@@ -348,7 +348,7 @@ HANDLERS = "".join(
 </LocationMatch>
 """
     for name in (
-        "page flushed with_length adds registers callables bad_adds missing big show".split()
+        ["page", "flushed", "with_length", "adds", "registers", "callables", "bad_adds", "missing", "big", "show"]
     )
 )
 CONFIG = f"""
@@ -711,3 +711,41 @@ def test_many_at_once(server: Server) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# ---- where it runs, and for how long
+
+WHERE = """
+import os
+from mod_python import apache
+
+def outputfilter(filter):
+    filter.write(apache.interpreter.rpartition("/site")[2] + " ")
+    filter.pass_on()
+"""
+
+
+def test_interpreters_and_restarts() -> None:
+    """The directive's directory names the interpreter; a restart registers all names anew."""
+    config = """
+        DocumentRoot ${SITE}
+        PythonInterpPerDirective On
+        PythonOutputFilter ${SITE}/where.py main
+        <Directory ${SITE}/in>
+            PythonOutputFilter ../where.py Here
+            PythonOutputFilter ../where.py Once
+            PythonOutputFilter ../where.py once
+            SetOutputFilter HERE;main
+        </Directory>
+        <Location /in/named.txt>
+            PythonInterpreter named
+            SetOutputFilter HERE
+        </Location>
+    """
+    files = {"where.py": WHERE, "in/file.txt": "text", "in/named.txt": "text"}
+    with running(config, files=files) as server:
+        for restart in (False, True):
+            if restart:
+                server.graceful()
+            assert server.get("/in/file.txt").text == "main_interpreter /in/ text"
+            assert server.get("/in/named.txt").text == "named text"

@@ -110,13 +110,12 @@ def _log(filt: Any) -> Callable[[str, int], object]:
 def _failed(dispatcher: Dispatcher, filt: Any, handler: Handler, debug: bool, exc: BaseException) -> None:
     """Report an exception, and disable the filter unless it only found that reading had failed."""
     try:
-        if filt._failed:
+        if filt._failed and (report.client_gone(exc) or isinstance(exc, ConnectionTimeout)):
             # The client has gone, or what it sent is no message: httpd is told by the
             # status that reading or passing on has, and logs it as it does without us.
-            if report.client_gone(exc) or isinstance(exc, ConnectionTimeout):
-                level = APLOG_INFO if isinstance(exc, ConnectionTimeout) else APLOG_DEBUG
-                report.emit(_log(filt), [f"filter '{filt.name}' {handler.text}: {exc}"], level)
-                return
+            level = APLOG_INFO if isinstance(exc, ConnectionTimeout) else APLOG_DEBUG
+            report.emit(_log(filt), [f"filter '{filt.name}' {handler.text}: {exc}"], level)
+            return
         filt.disable()
         req = filt.req
         lines = report.lines_of(dispatcher.name, filt.name, handler, req, exc)
