@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mod_python.httpd.config import module_so
 from mod_python.testing import Server
 from tests.servers import running
 
@@ -743,7 +744,8 @@ def test_interpreters_and_restarts() -> None:
         </Location>
     """
     files = {"where.py": WHERE, "in/file.txt": "text", "in/named.txt": "text"}
-    with running(config, files=files) as server:
+    # Loaded by hand: the kit's own PythonInterpreter would decide.
+    with running(f"LoadModule python_module {module_so()}\n" + config, files=files, python=False) as server:
         for restart in (False, True):
             if restart:
                 server.graceful()
