@@ -81,6 +81,8 @@ ACCEPTED = [
     in_virtual_host("PythonHandler a\nPythonConnectionHandler echo\nPythonOptimize On"),
     "PythonConnectionHandler echo\n" + in_virtual_host("PythonConnectionHandler other::f"),
     "PythonConnectionHandler /srv/echo.py::serve",
+    "PythonConnectionInputFilter a b::c\nPythonConnectionInputFilter d",
+    in_virtual_host("PythonConnectionOutputFilter /srv/a.py::f"),
     "PythonImport a.b main_interpreter\nPythonImport /srv/a.py::start other",
     "PythonInterpreter main_interpreter",
     in_directory("PythonInterpreter name"),
@@ -180,6 +182,8 @@ def test_pdb_refused_until_it_exists(refusal: Refusal) -> None:
     [
         *(f"{name} a" for name in PHASES_SERVER),
         "PythonConnectionHandler a",
+        "PythonConnectionInputFilter a",
+        "PythonConnectionOutputFilter a",
         "PythonImport a main_interpreter",
         "PythonOptimize On",
     ],
@@ -197,6 +201,7 @@ def test_only_outside_sections(refusal: Refusal, line: str, section: str) -> Non
     [
         *(f"{name} a" for name in PHASES_ANYWHERE),
         *(f"{name} On" for name in FLAGS_ANYWHERE),
+        "PythonInputFilter a",
         "PythonInterpreter a",
         "PythonOption a b",
         'PythonPath "[]"',
@@ -222,6 +227,9 @@ def test_flags_are_on_or_off(refusal: Refusal, directive: str, value: str) -> No
         ("PythonConnectionHandler ./a.py", "write an absolute path or the name of a module"),
         ("PythonConnectionHandler ~/a.py", "write an absolute path or the name of a module"),
         ("PythonConnectionHandler a|.py", "does not accept"),
+        ("PythonConnectionInputFilter ./a.py", "write an absolute path or the name of a module"),
+        ("PythonConnectionOutputFilter a|.py", "does not accept"),
+        ("PythonConnectionOutputFilter", "no handler is named"),
         ("PythonImport a", "takes two arguments"),
         ("PythonImport a ''", "takes two arguments"),
         ("PythonImport a ' '", "the name of the interpreter is empty"),
@@ -243,6 +251,7 @@ def test_flags_are_on_or_off(refusal: Refusal, directive: str, value: str) -> No
         ("PythonOutputFilter a 'b c'", "cannot be the name of a filter"),
         ("PythonInputFilter a x;y", "cannot be the name of a filter"),
         ("PythonOutputFilter a CONTENT_LENGTH", "the name of a filter of another module"),
+        ("PythonOutputFilter a mod_python_Connection", "the name of a filter of another module"),
         ("PythonInputFilter a http_in", "the name of a filter of another module"),
     ],
 )

@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 
 from mod_python.testing import Server
-from tests.fix_configtest import Refusal, found_httpd, refusal
 from tests.scripted import receive_exactly
 from tests.servers import running
-
-__all__ = ["found_httpd", "refusal"]
 
 FILTERS = """
 import threading
@@ -110,6 +107,10 @@ def echo(conn):
         conn.write(line)
     return apache.OK
 
+def declines(conn):
+    conn.peek(5)
+    return apache.DECLINED
+
 def exactly(conn):
     for line in conn:
         conn.write(conn.readexactly(int(line)))
@@ -133,6 +134,7 @@ HOSTS = {
     "closes_in": "PythonConnectionHandler filters::echo\nPythonConnectionInputFilter filters::closes",
     "uses": "PythonConnectionHandler filters::echo\nPythonConnectionOutputFilter filters::uses_connection",
     "half": "PythonConnectionHandler filters::echo\nPythonConnectionInputFilter filters::half",
+    "declines": "PythonConnectionHandler filters::declines\nPythonConnectionInputFilter filters::scramble",
     "no_end": "PythonConnectionOutputFilter filters::no_end",
 }
 CONFIG = """
@@ -358,24 +360,27 @@ def test_connection_inside_a_filter(server: Server) -> None:
         assert receive_exactly(sock, 29) == b"probe\nrefused refused refused"
 
 
+def test_bytes_that_a_handler_gives_back(server: Server) -> None:
+    """They have been through the filters and do not go through them again."""
+    with connect(server, "declines") as sock:
+        sock.sendall(request("/page", close=True, body=b"x" * 20_000).translate(TABLE))
+        assert b"x" * 20_000 in b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def test_connection_to_a_backend() -> None:
+    """Filters are for the connections that the server accepts, not for those that it makes."""
+    config = (
+        CONFIG.partition("<VirtualHost")[0]
+        + f"<VirtualHost *:${{PORT2}}>\n{HOSTS['scramble']}\nProxyPass / http://127.0.0.1:${{PORT}}/\n</VirtualHost>"
+    )
+    modules = ["mod_proxy", "mod_proxy_http"]
+    with running(config, files={"filters.py": FILTERS}, modules=modules, listen=2) as server, server.connect(1) as sock:
+        peer = Scrambled(sock)
+        peer.send(request("/page/1", close=True, body=b"text"))
+        got = peer.receive(b"never")
+    assert got.startswith(b"HTTP/1.1 200 OK")
+    assert b"text" in got
+
+
 def test_a_host_without_filters(server: Server) -> None:
     assert server.get("/page").body == b"GET /page abc"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("<Directory /srv>\nPythonConnectionInputFilter a\n</Directory>", "not allowed"),
-        ("<Location />\nPythonConnectionOutputFilter a\n</Location>", "not allowed"),
-        ("PythonConnectionOutputFilter ./a.py", "absolute"),
-        ("PythonConnectionInputFilter", "no handler is named"),
-    ],
-)
-def test_refused(refusal: Refusal, text: str, message: str) -> None:
-    complaint = refusal(text)
-    assert complaint is not None
-    assert message in complaint
-
-
-def test_accepted(refusal: Refusal) -> None:
-    assert refusal("PythonConnectionInputFilter a b::c\nPythonConnectionOutputFilter /srv/a.py::f") is None

@@ -304,7 +304,7 @@ cdef class Filter:
         """
         cdef mp_filter_run *run = self.claim("read")
         cdef const char *data
-        cdef apr_size_t count, got
+        cdef apr_size_t count, here, got
         cdef bytes result
         cdef char *to
         cdef int found
@@ -315,10 +315,12 @@ cdef class Filter:
             if found != FRONT_DATA:
                 return None if found == FRONT_END else b""
             run.touched = 1
+            here = count
             count = at_hand(run, PIECE if length < 0 else min(length, LONGEST))
             result = PyBytes_FromStringAndSize(NULL, count)
             to = PyBytes_AS_STRING(result)
-            if count <= SHORT_COPY:
+            # All of it in one bucket that is not on disk.
+            if count <= SHORT_COPY and count <= here and in_memory(APR_BRIGADE_FIRST(run.in_)):
                 got = gather(run, to, count)
             else:
                 with nogil:

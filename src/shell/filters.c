@@ -44,8 +44,11 @@ int mp_register_filter(const char *name, int is_input)
     ap_filter_rec_t *known = is_input ? ap_get_input_filter_handle(name)
                                       : ap_get_output_filter_handle(name);
 
-    if (known && (is_input ? known->filter_func.in_func != input_filter
-                           : known->filter_func.out_func != output_filter))
+    /* Those of requests and connections have our functions, too, but other types. */
+    if (known && (known == own_input || known == own_output || known == connection_input
+                  || known == connection_output
+                  || (is_input ? known->filter_func.in_func != input_filter
+                               : known->filter_func.out_func != output_filter)))
         return 0;
     if (is_input)
         ap_register_input_filter(name, input_filter, NULL, AP_FTYPE_RESOURCE);
@@ -534,9 +537,11 @@ void mp_register_filter_hooks(void)
 {
     own_input = ap_register_input_filter(OWN_NAME, input_filter, NULL, AP_FTYPE_RESOURCE);
     own_output = ap_register_output_filter(OWN_NAME, output_filter, NULL, AP_FTYPE_RESOURCE);
+    /* Above mod_ssl, which has AP_FTYPE_CONNECTION + 5; below bytes that were read
+     * through these filters and given back (hooks.c). */
     connection_input = ap_register_input_filter(CONNECTION_NAME, input_filter, NULL,
-                                                AP_FTYPE_CONNECTION);
+                                                AP_FTYPE_CONNECTION + 1);
     connection_output = ap_register_output_filter(CONNECTION_NAME, output_filter, NULL,
-                                                  AP_FTYPE_CONNECTION);
+                                                  AP_FTYPE_CONNECTION + 1);
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
 }
