@@ -12,6 +12,7 @@ The parts:
 - ``load``     runs the load generator and reads the server's CPU time around it
 - ``procfs``   CPU time and memory of processes
 - ``rounds``   the interleaved rounds
+- ``filters``  a large file through filters
 - ``memory``   growth over a million round trips, size of a child after its start
 - ``report``   ratios, tables, bars, JSON
 - ``profiler`` where the time of our own child goes

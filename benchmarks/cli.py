@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.filters import filter_peers, measure_downloads
 from benchmarks.load import LoadError, Work
 from benchmarks.memory import MemoryResults, run_memory
 from benchmarks.peers import MPMS, Peer, echo_peers, fits, hello_peers, select
@@ -16,7 +17,7 @@ from benchmarks.profiler import profile
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
-SUITES = ("echo", "hello", "memory")
+SUITES = ("echo", "hello", "filter", "memory")
 
 #: MPMs by default: the echo comparison is about all three, the page is served by the default MPM of httpd.
 ECHO_MPMS: tuple[str, ...] = MPMS
@@ -113,16 +114,20 @@ class _Run:
             hello_mpms = MPMS  # the patterns say which
         self._all_echo = echo_peers(echo_mpms)
         self._all_hello = hello_peers(hello_mpms)
+        self._all_filter = filter_peers(hello_mpms)
         for pattern in self.patterns or ():
             if not any(fits(peer, pattern) for peer in self.everyone()):
                 names = ", ".join(dict.fromkeys(peer.name for peer in self.everyone()))
                 raise UnavailableError(f"no contestant fits {pattern!r}; there are: {names}")
         self.echo = select(self._all_echo, self.patterns)
         self.hello = select(self._all_hello, self.patterns)
+        self.filter = select(self._all_filter, self.patterns)
+        # Each of these keeps the client busy by itself; more of them measure the client.
+        self.filter_connections: list[int] = options.connections or [1]
 
     def everyone(self) -> list[Peer]:
         """All contestants before the choice."""
-        return self._all_echo + self._all_hello
+        return self._all_echo + self._all_hello + self._all_filter
 
     def memory_peers(self) -> tuple[list[Peer], list[Peer]]:
         """Those of the memory measurements."""
@@ -157,6 +162,13 @@ def _run(tools: Tools, run: _Run, json_path: Path | None) -> int:
             results = run_rounds(tools, suite, peers, work, run.connections, run.rounds)
             suites.append(results)
             bars += report.suite_bars(results)
+    if "filter" in run.suites and run.filter:
+        work = Work("http", 1, seconds=run.seconds)
+        results = run_rounds(
+            tools, "filter", run.filter, work, run.filter_connections, run.rounds, measure=measure_downloads
+        )
+        suites.append(results)
+        bars += report.suite_bars(results)
     if "memory" in run.suites:
         memory = run_memory(tools, *run.memory_peers(), run.count, run.size)
         bars += report.memory_bars(memory)
@@ -204,6 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "list":
             print("echo:  " + " ".join(peer.name for peer in run.echo))
             print("hello: " + " ".join(peer.name for peer in run.hello))
+            print("filter: " + " ".join(peer.name for peer in run.filter))
             return 0
         if options.command == "profile":
             connections = (options.connections or [16])[0]

@@ -70,6 +70,11 @@ def _old(tools: Tools) -> tuple[tuple[tuple[str, Path], ...], dict[str, str]]:
 _GENERATIONS = {OURS: _ours, OLD: _old}
 
 
+def generation(family: str) -> Callable[[Tools], tuple[tuple[tuple[str, Path], ...], dict[str, str]]]:
+    """What finds the module, and the environment it needs, of one generation of mod_python."""
+    return _GENERATIONS[family]
+
+
 def _python_echo(family: str, mpm: str) -> Opener:
     def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
         modules, environment = _GENERATIONS[family](tools)

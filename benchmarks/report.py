@@ -31,6 +31,8 @@ RATIO_BARS = {
     ("hello", OURS, OLD): 1.6,
     ("hello", OURS + FLUSHED, "c" + FLUSHED): 0.8,
     ("hello", OURS + FLUSHED, OLD + FLUSHED): 1.6,
+    ("filter", OURS, "c_filter"): 0.7,
+    ("filter", OURS, "ext_filter"): 1.0,
 }
 #: With one connection the client's and the kernel's wake-ups dominate; the bars are for a server that has work to do.
 BAR_CONNECTIONS = (16, 50)
@@ -97,7 +99,7 @@ def _median_of(samples: Iterable[Sample], what: str) -> float:
 
 def table(results: Results, connections: int) -> str:
     """The table of one suite at one number of connections."""
-    unit = "round trips/s" if results.suite == "echo" else "requests/s"
+    unit = {"echo": "round trips/s", "hello": "requests/s", "filter": "MiB/s"}[results.suite]
     header = ["", f"{unit} [min–max]", "p50 µs", "p95", "p99", "CPU µs", "rate ratio [min–max]", "CPU ratio [min–max]"]
     rows = [header]
     for peer in results.peers:
@@ -142,7 +144,7 @@ def suite_bars(results: Results) -> list[Bar]:
     names = {peer.name for peer in results.peers}
     for peer in results.peers:
         for connections in results.connections:
-            if connections not in BAR_CONNECTIONS:
+            if connections not in BAR_CONNECTIONS and results.suite != "filter":
                 continue
             for (suite, ours, family), limit in RATIO_BARS.items():
                 other = f"{family}-{peer.mpm}"

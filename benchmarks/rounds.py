@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.load import LoadError, Sample, Work, measure
 from benchmarks.peers import Peer
-from benchmarks.server import Sizes
+from benchmarks.server import Server, Sizes
 from benchmarks.tools import Tools, UnavailableError
 
 
@@ -40,7 +40,7 @@ class Results:
     """What the rounds of one suite brought.
 
     Attributes:
-        suite: ``echo`` or ``hello``
+        suite: ``echo``, ``hello`` or ``filter``
         peers: the contestants in order, those that failed included
         connections: the numbers of connections measured
         samples: by (contestant, connections) and round
@@ -75,6 +75,7 @@ def run_rounds(
     connections: list[int],
     rounds: int,
     tell: Callable[[str], None] = progress,
+    measure: Callable[[Tools, Server, Work], Sample] = measure,
 ) -> Results:
     """Runs a suite.
 
@@ -86,6 +87,7 @@ def run_rounds(
         connections: the numbers of connections to measure, one after the other on the same server
         rounds: how often
         tell: gets lines of progress
+        measure: makes one measurement
 
     Returns:
         All samples and failures. A contestant that does not start is not tried again; one that fails during a

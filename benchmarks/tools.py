@@ -143,10 +143,18 @@ class Tools:
     @cached_property
     def c_handler(self) -> Path:
         """The C hello handler, compiled with apxs."""
-        work = self.directory("c_handler")
-        shutil.copy(NATIVE / "mod_bench_hello.c", work)
-        run([self.apxs, "-c", "mod_bench_hello.c"], cwd=work, what="compiling the C handler")
-        return work / ".libs" / "mod_bench_hello.so"
+        return self._compiled("mod_bench_hello")
+
+    @cached_property
+    def c_filter(self) -> Path:
+        """The C filter, compiled with apxs."""
+        return self._compiled("mod_bench_filter")
+
+    def _compiled(self, name: str) -> Path:
+        work = self.directory(name)
+        shutil.copy(NATIVE / f"{name}.c", work)
+        run([self.apxs, "-c", f"{name}.c"], cwd=work, what=f"compiling {name}.c")
+        return work / ".libs" / f"{name}.so"
 
     # ------------------------------------------------------------ peers' packages
 

@@ -64,6 +64,8 @@ ACCEPTED = [
     in_virtual_host("PythonHandler a\nPythonConnectionHandler echo\nPythonOptimize On"),
     "PythonConnectionHandler echo\n" + in_virtual_host("PythonConnectionHandler other::f"),
     "PythonConnectionHandler /srv/echo.py::serve",
+    "PythonConnectionInputFilter a b::c\nPythonConnectionInputFilter d",
+    in_virtual_host("PythonConnectionOutputFilter /srv/a.py::f"),
     "PythonImport a.b main_interpreter\nPythonImport /srv/a.py::start other",
     "PythonInterpreter main_interpreter",
     in_directory("PythonInterpreter name"),
@@ -71,6 +73,8 @@ ACCEPTED = [
     in_directory("PythonOption key value"),
     "PythonPath \"sys.path+['/srv/lib']\"",
     in_directory('PythonPath "[]"'),
+    "PythonInputFilter a::b\nPythonInputFilter a::c Name\nPythonOutputFilter a::c NAME",
+    in_directory("PythonOutputFilter ./pages.py Name\nPythonOutputFilter ./other.py Name"),
     "PythonOptimize On\nPythonOptimize Off",
     *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE),
 ]
@@ -147,6 +151,8 @@ def test_location_has_no_directory(refusal: Refusal, section: str) -> None:
     [
         *(f"{name} a" for name in PHASES_SERVER),
         "PythonConnectionHandler a",
+        "PythonConnectionInputFilter a",
+        "PythonConnectionOutputFilter a",
         "PythonImport a main_interpreter",
         "PythonOptimize On",
     ],
@@ -164,6 +170,7 @@ def test_only_outside_sections(refusal: Refusal, line: str, section: str) -> Non
     [
         *(f"{name} a" for name in PHASES_ANYWHERE),
         *(f"{name} On" for name in FLAGS_ANYWHERE),
+        "PythonInputFilter a",
         "PythonInterpreter a",
         "PythonOption a b",
         'PythonPath "[]"',
@@ -189,6 +196,9 @@ def test_flags_are_on_or_off(refusal: Refusal, directive: str, value: str) -> No
         ("PythonConnectionHandler ./a.py", "write an absolute path or the name of a module"),
         ("PythonConnectionHandler ~/a.py", "write an absolute path or the name of a module"),
         ("PythonConnectionHandler a|.py", "does not accept"),
+        ("PythonConnectionInputFilter ./a.py", "write an absolute path or the name of a module"),
+        ("PythonConnectionOutputFilter a|.py", "does not accept"),
+        ("PythonConnectionOutputFilter", "no handler is named"),
         ("PythonImport a", "takes two arguments"),
         ("PythonImport a ''", "takes two arguments"),
         ("PythonImport a ' '", "the name of the interpreter is empty"),
@@ -209,6 +219,9 @@ def test_flags_are_on_or_off(refusal: Refusal, directive: str, value: str) -> No
         ("PythonInputFilter a/b", "a path must begin with"),
         ("PythonOutputFilter a 'b c'", "cannot be the name of a filter"),
         ("PythonInputFilter a x;y", "cannot be the name of a filter"),
+        ("PythonOutputFilter a CONTENT_LENGTH", "the name of a filter of another module"),
+        ("PythonOutputFilter a mod_python_Connection", "the name of a filter of another module"),
+        ("PythonInputFilter a http_in", "the name of a filter of another module"),
     ],
 )
 def test_refused(refusal: Refusal, text: str, message: str) -> None:

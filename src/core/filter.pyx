@@ -205,8 +205,8 @@ cdef class Filter:
     cdef bint has_request           # the request object was asked for in this call
     cdef int users
     cdef unsigned long outer_thread
-    cdef public int softspace
-    cdef public object ctx
+    cdef int softspace_
+    cdef object ctx_
 
     def __init__(self):
         raise TypeError("cannot create 'mp_filter' instances")
@@ -304,7 +304,7 @@ cdef class Filter:
         """
         cdef mp_filter_run *run = self.claim("read")
         cdef const char *data
-        cdef apr_size_t count, got
+        cdef apr_size_t count, here, got
         cdef bytes result
         cdef char *to
         cdef int found
@@ -315,10 +315,12 @@ cdef class Filter:
             if found != FRONT_DATA:
                 return None if found == FRONT_END else b""
             run.touched = 1
+            here = count
             count = at_hand(run, PIECE if length < 0 else min(length, LONGEST))
             result = PyBytes_FromStringAndSize(NULL, count)
             to = PyBytes_AS_STRING(result)
-            if count <= SHORT_COPY:
+            # All of it in one bucket that is not on disk.
+            if count <= SHORT_COPY and count <= here and in_memory(APR_BRIGADE_FIRST(run.in_)):
                 got = gather(run, to, count)
             else:
                 with nogil:
@@ -585,6 +587,32 @@ cdef class Filter:
     def closed(self):
         """1 once close() was called, else 0."""
         return 1 if self.closed_ else 0
+
+    @property
+    def ctx(self):
+        """Anything that the function wants to find again in its next call; None at first."""
+        return self.ctx_
+
+    @ctx.setter
+    def ctx(self, value):
+        self.ctx_ = value
+
+    @ctx.deleter
+    def ctx(self):
+        raise AttributeError("an attribute of a filter cannot be deleted")
+
+    @property
+    def softspace(self):
+        """For old print statements."""
+        return self.softspace_
+
+    @softspace.setter
+    def softspace(self, int value):
+        self.softspace_ = value
+
+    @softspace.deleter
+    def softspace(self):
+        raise AttributeError("an attribute of a filter cannot be deleted")
 
     @property
     def settings(self):

@@ -44,8 +44,11 @@ int mp_register_filter(const char *name, int is_input)
     ap_filter_rec_t *known = is_input ? ap_get_input_filter_handle(name)
                                       : ap_get_output_filter_handle(name);
 
-    if (known && (is_input ? known->filter_func.in_func != input_filter
-                           : known->filter_func.out_func != output_filter))
+    /* Those of requests and connections have our functions, too, but other types. */
+    if (known && (known == own_input || known == own_output || known == connection_input
+                  || known == connection_output
+                  || (is_input ? known->filter_func.in_func != input_filter
+                               : known->filter_func.out_func != output_filter)))
         return 0;
     if (is_input)
         ap_register_input_filter(name, input_filter, NULL, AP_FTYPE_RESOURCE);
@@ -372,6 +375,25 @@ static int eat_line_ends(apr_bucket_brigade *kept)
     return 0;
 }
 
+/* The function has closed a request's filter before the end of the body.  The rest of
+ * the body must not be taken for the next request: what is there already is
+ * dropped, and if that is not all of it the connection ends with this request. */
+static void leave_rest(mp_filter_run *run)
+{
+    ap_filter_t *f = run->f;
+    int rounds;
+
+    for (rounds = 0; rounds < 16 && !run->ended; rounds++) {
+        if (ap_get_brigade(f->next, run->in, AP_MODE_READBYTES, APR_NONBLOCK_READ,
+                           AP_IOBUFSIZE) != APR_SUCCESS)
+            break;
+        run->ended = !APR_BRIGADE_EMPTY(run->in) && APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(run->in));
+        apr_brigade_cleanup(run->in);
+    }
+    if (!run->ended)
+        f->c->keepalive = AP_CONN_CLOSE;
+}
+
 /* Have the function read and write once. */
 static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
                                apr_read_type_e block, apr_off_t readbytes)
@@ -382,11 +404,12 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
     int status;
 
     /* What is only looked at must come out of the function once, too; so it is
-     * read in earnest, and what the function made of it is kept. */
-    run->mode = mode == AP_MODE_GETLINE ? AP_MODE_GETLINE : AP_MODE_READBYTES;
+     * read in earnest, and what the function made of it is kept.  Lines are a
+     * matter of what the function writes: on the wire there may be none. */
+    run->mode = mode == AP_MODE_GETLINE && f->r ? AP_MODE_GETLINE : AP_MODE_READBYTES;
     run->block = block;
     run->size = mode == AP_MODE_READBYTES && readbytes > 0 ? readbytes
-              : mode == AP_MODE_GETLINE ? 0 : AP_IOBUFSIZE;
+              : run->mode == AP_MODE_GETLINE ? 0 : AP_IOBUFSIZE;
     run->fetched = run->again = run->progress = 0;
     run->running = 1;
     status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
@@ -414,6 +437,8 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
     }
     if (run->closed || (run->ended && run->error == APR_SUCCESS)) {
         run->over = 1;
+        if (f->r && !run->ended)
+            leave_rest(run);
         if (f->r)
             APR_BRIGADE_INSERT_TAIL(run->out, apr_bucket_eos_create(f->c->bucket_alloc));
     }
@@ -512,9 +537,11 @@ void mp_register_filter_hooks(void)
 {
     own_input = ap_register_input_filter(OWN_NAME, input_filter, NULL, AP_FTYPE_RESOURCE);
     own_output = ap_register_output_filter(OWN_NAME, output_filter, NULL, AP_FTYPE_RESOURCE);
+    /* Above mod_ssl, which has AP_FTYPE_CONNECTION + 5; below bytes that were read
+     * through these filters and given back (hooks.c). */
     connection_input = ap_register_input_filter(CONNECTION_NAME, input_filter, NULL,
-                                                AP_FTYPE_CONNECTION);
+                                                AP_FTYPE_CONNECTION + 1);
     connection_output = ap_register_output_filter(CONNECTION_NAME, output_filter, NULL,
-                                                  AP_FTYPE_CONNECTION);
+                                                  AP_FTYPE_CONNECTION + 1);
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
 }
