@@ -98,7 +98,7 @@ def test_chained_exception(server: Server) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/debug"])
-def test_exception_after_output(server: Server, prefix: str) -> None:
+def test_row_3_25_exception_after_output(server: Server, prefix: str) -> None:
     """What was sent must not pass for the whole: no error page after it, no last chunk."""
     raw = exchange(server, get(f"{prefix}/failing_after_output", close=False))
     assert raw.startswith(b"HTTP/1.1 200 ")
