@@ -5,6 +5,7 @@
                    there is no other and nobody may install one
     .venv-pypi     for the tests: a wheel, built for the PyPI httpd
     .venv-3.13     for the tests: a wheel, for a later Python
+    .venv-debug    for the tests: a wheel, a debug build
 
 Each holds a note of what it was made from.  If that is still so, nothing is done.
 """
@@ -227,6 +228,23 @@ def with_python(python: Python) -> Environment:
     """
     environment = Environment(f".venv-{python.version[0]}.{python.version[1]}", python)
     made_from = digest(SOURCES, os.environ.get("APXS", ""))
+    if environment.prepare(made_from):
+        _install_wheel(environment, made_from)
+    return environment
+
+
+def with_debug_build(python: Python) -> Environment:
+    """Bring .venv-debug up to date: a debug build, which counts what it makes and gives back.
+
+    Args:
+        python: what to make it with.
+
+    Returns:
+        The environment, installed.
+    """
+    settings = {"MOD_PYTHON_DEBUG_BUILD": "1"}
+    environment = Environment(".venv-debug", python, settings)
+    made_from = digest(SOURCES, os.environ.get("APXS", ""), "debug")
     if environment.prepare(made_from):
         _install_wheel(environment, made_from)
     return environment

@@ -4,14 +4,15 @@
 
 1. the checkout, on the machine's httpd, with each of its MPMs;
 2. a wheel for each later Python, on the same httpd, with its first MPM;
-3. a wheel for the httpd of PyPI, with the MPM event.
+3. a wheel of a debug build, for the tests that count what is left at the end;
+4. a wheel for the httpd of PyPI, with the MPM event.
 
 All of them run even if one fails, so that one run shows everything.
 
 Environment variables:
     MOD_PYTHON_TEST_PYTHONS   the later Pythons, separated by colons; by default
                               the newest one that is found on the PATH or in ~/.pyenv
-    MOD_PYTHON_TEST_PYPI      0 leaves out the third part
+    MOD_PYTHON_TEST_PYPI      0 leaves out the fourth part
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ class Combination:
     httpd: str
     version: str
     mpm: str
+    only: str | None = None  # an expression for pytest -k
 
     def __str__(self) -> str:
-        return f"httpd {self.version} ({self.httpd}), {self.mpm}, {self.environment.base.name}"
+        what = f", only {self.only}" if self.only else ""
+        return f"httpd {self.version} ({self.httpd}), {self.mpm}, {self.environment.base.name}{what}"
 
 
 def combinations(main: Environment) -> Iterator[Combination]:
@@ -61,6 +64,7 @@ def combinations(main: Environment) -> Iterator[Combination]:
         yield Combination(main, httpd, version, mpm)
     for python in later_pythons(main):
         yield Combination(environments.with_python(python), httpd, version, mpms[0])
+    yield Combination(environments.with_debug_build(main.base), httpd, version, mpms[0], "debug_build")
     if os.environ.get("MOD_PYTHON_TEST_PYPI") == "0":
         system.say("leaving out the httpd of PyPI: MOD_PYTHON_TEST_PYPI is 0")
     elif origin == "pypi":
@@ -117,6 +121,8 @@ def run(combination: Combination, arguments: list[str]) -> bool:
     }
     environ.pop("PYTHONPATH", None)
     command = [combination.environment.python, "-m", "pytest", *arguments]
+    if combination.only:
+        command += ["-k", combination.only]
     return subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
