@@ -714,6 +714,41 @@ def test_many_at_once(server: Server) -> None:
     assert not wrong
 
 
+# ---- data that comes slowly
+
+CGI = """#!/bin/sh
+printf 'Content-Type: text/plain\\n\\none\\n'
+while [ ! -e "$PATH_TRANSLATED" ]; do sleep 0.01; done
+printf 'two\\n'
+"""
+
+
+def test_a_slow_program() -> None:
+    """What a CGI program has said so far goes to the client while it thinks on."""
+    config = """
+        DocumentRoot ${SITE}
+        PythonPath "['${SITE}'] + sys.path"
+        PythonOutputFilter filters::lines lines
+        ScriptAlias /cgi/ ${SITE}/cgi/
+        <Location /cgi/>
+            SetOutputFilter lines
+        </Location>
+    """
+    files = {"filters.py": FILTERS, "cgi/slow": CGI}
+    with running(config, files=files, modules=["mod_cgi"]) as server:
+        (server.site / "cgi" / "slow").chmod(0o755)
+        with server.connect() as sock:
+            sock.sendall(b"GET /cgi/slow/go HTTP/1.0\r\n\r\n")
+            got = b""
+            while not got.endswith(b"\r\n\r\n<4>one\n"):
+                part = sock.recv(65536)
+                assert part, got
+                got += part
+            server.write_file("go", "")
+            rest = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert rest == b"<4>two\n"
+
+
 # ---- where it runs, and for how long
 
 WHERE = """
