@@ -68,6 +68,7 @@ def test_outside_httpd_there_is_no_server() -> None:
         apache.server_root,
         lambda: apache.mpm_query(apache.AP_MPMQ_IS_THREADED),
         apache.config_tree,
+        lambda: apache.stat("/", 0),
         apache.get_current_config,
         apache.get_current_options,
     ]

@@ -201,7 +201,6 @@ def module_file() -> Iterator[Path]:
             *("-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"),
             *httpd.cppflags,
             *(f"-I{directory}" for directory in (SHELL, *httpd.includes)),
-            "-DMP_ACCEPT_ALL=1",
             *("-o", str(target)),
             *map(str, SOURCES),
         ]

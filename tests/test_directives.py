@@ -27,23 +27,6 @@ PHASES_ANYWHERE = [
 ]
 PHASES_SERVER = ["PythonPostReadRequestHandler", "PythonTransHandler"]
 
-# Directives whose work this version cannot do yet; one moves out of here when its
-# phase comes.
-NOT_YET = {
-    "PythonPostReadRequestHandler": "run the post-read-request phase",
-    "PythonTransHandler": "run the URI translation phase",
-    "PythonHeaderParserHandler": "run the header parser phase",
-    "PythonInitHandler": "run the init phase",
-    "PythonAccessHandler": "run the access phase",
-    "PythonAuthenHandler": "run the authentication phase",
-    "PythonAuthzHandler": "run the authorization phase",
-    "PythonTypeHandler": "run the type phase",
-    "PythonFixupHandler": "run the fix-up phase",
-    "PythonLogHandler": "run the log phase",
-    "PythonCleanupHandler": "run the cleanup phase",
-    "PythonHandlerModule": "run the post-read-request phase",
-}
-
 FLAGS_ANYWHERE = [
     "PythonAutoReload",
     "PythonDebug",
@@ -93,8 +76,7 @@ ACCEPTED = [
     "PythonInputFilter a::b\nPythonInputFilter a::c Name\nPythonOutputFilter a::c NAME",
     in_directory("PythonOutputFilter ./pages.py Name\nPythonOutputFilter ./other.py Name"),
     "PythonOptimize On\nPythonOptimize Off",
-    "PythonEnablePdb Off",
-    *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE if name != "PythonEnablePdb"),
+    *(f"{name} On\n" + in_directory(f"{name} Off") for name in FLAGS_ANYWHERE),
 ]
 
 
@@ -162,19 +144,6 @@ def test_location_has_no_directory(refusal: Refusal, section: str) -> None:
     assert complaint is not None
     assert complaint.startswith("line 2: ")
     assert "there is no directory here" in complaint
-
-
-@pytest.mark.parametrize(("directive", "what"), NOT_YET.items())
-def test_refused_until_its_phase_exists(refusal: Refusal, directive: str, what: str) -> None:
-    assert refusal(f"{directive} a") == (
-        f"line 1: {directive}: this version of mod_python does not {what} yet; remove the directive"
-    )
-
-
-def test_pdb_refused_until_it_exists(refusal: Refusal) -> None:
-    complaint = refusal("PythonEnablePdb On")
-    assert complaint is not None
-    assert "does not run handlers under pdb yet" in complaint
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,14 @@ def sets_user(req):
 @pytest.mark.parametrize("first", ["ok", "declined", "done", "forbidden"])
 def test_stacking(bench: Bench, phase: str, first: str) -> None:
     bench.write("stack.py", STACK)
-    only_declined = ("PythonTransHandler", "PythonAuthenHandler", "PythonAuthzHandler", "PythonTypeHandler")
+    only_declined = (
+        "PythonTransHandler",
+        "PythonAuthenHandler",
+        "PythonAuthzHandler",
+        "PythonTypeHandler",
+        "PythonQuickHandler",
+        "PythonMapToStorageHandler",
+    )
     if phase == "PythonCleanupHandler":
         goes_on = True
     elif phase in only_declined:
@@ -345,15 +352,15 @@ def test_a_wrong_python_path_fails_each_request(bench: Bench, expression: str, m
 
 
 def test_pdb_only_in_one_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pdb
+    from mod_python._dispatch import debugger
 
     runs: list[Any] = []
 
-    def runcall(function: Callable[[Any], Any], arg: Any) -> Any:
+    def call(function: Callable[[Any], Any], arg: Any) -> Any:
         runs.append(arg)
         return function(arg)
 
-    monkeypatch.setattr(pdb, "runcall", runcall)
+    monkeypatch.setattr(debugger, "call", call)
     bench.write("index.py", "def handler(req):\n    return 0\n")
     req = FakeRequest()
     req.settings = (False, True, None, True)

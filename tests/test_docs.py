@@ -92,7 +92,7 @@ with socket.create_connection((host, int(port)), 30) as sock:
         sys.stdout.buffer.write(data)
 """
 _CURL = """\
-import argparse, ssl, sys, urllib.error, urllib.request
+import argparse, base64, ssl, sys, urllib.error, urllib.request
 parser = argparse.ArgumentParser()
 parser.add_argument("-s", action="store_true")
 parser.add_argument("-i", action="store_true")
@@ -101,11 +101,17 @@ parser.add_argument("-o")
 parser.add_argument("-w", default="")
 parser.add_argument("-d", "--data-binary", dest="data")
 parser.add_argument("-H", action="append", default=[])
+parser.add_argument("-u")
+parser.add_argument("-A")
 parser.add_argument("url")
 args = parser.parse_args()
 request = urllib.request.Request(args.url, args.data.encode() if args.data else None)
 for header in args.H:
     request.add_header(*header.split(": ", 1))
+if args.u:
+    request.add_header("Authorization", "Basic " + base64.b64encode(args.u.encode()).decode())
+if args.A:
+    request.add_header("User-Agent", args.A)
 try:
     answer = urllib.request.urlopen(request, timeout=30, context=ssl._create_unverified_context())
 except urllib.error.HTTPError as error:

@@ -96,14 +96,14 @@ def test_one_line(connect: Connect) -> None:
             assert receive_exactly(sock, len(line)) == line
 
 
-def test_several_lines_in_one_segment(connect: Connect) -> None:
+def test_row_7_12_several_lines_in_one_segment(connect: Connect) -> None:
     lines = b"".join(b"line %d\n" % number for number in range(100)) + b"\n\n\n"
     with connect() as sock:
         sock.sendall(lines)
         assert receive_exactly(sock, len(lines)) == lines
 
 
-def test_one_line_in_many_segments(connect: Connect) -> None:
+def test_row_7_12_one_line_in_many_segments(connect: Connect) -> None:
     line = b"a line, one byte after another\n"
     with connect() as sock:
         for byte in line:
@@ -124,7 +124,7 @@ def test_a_line_ends_in_the_segment_where_the_next_begins(connect: Connect) -> N
 
 # 8192 is what httpd reads at once, 8000 what its core filter hands on.
 @pytest.mark.parametrize("length", [1, 2, *range(7999, 8003), *range(8190, 8195), 65536, 65537, MIB, 64 * MIB])
-def test_lines_of_all_lengths(connect: Connect, length: int) -> None:
+def test_row_7_12_lines_of_all_lengths(connect: Connect, length: int) -> None:
     line = (b"0123456789abcdef!" * (length // 17 + 1))[: length - 1] + b"\n"
     with connect() as sock:
         for _ in range(2 if length < MIB else 1):
@@ -153,7 +153,7 @@ def test_a_last_line_without_its_end(server: Server, index: int) -> None:
         assert receive_all(sock) == b"whole\nlast"
 
 
-def test_an_end_at_once(connect: Connect, index: int) -> None:
+def test_row_7_12_an_end_at_once(connect: Connect, index: int) -> None:
     with connect() as sock:
         sock.shutdown(socket.SHUT_WR)  # over TLS without a close_notify, which is abrupt
         answer = receive_all(sock)

@@ -270,7 +270,9 @@ class TestProcess:
             process.wait_ready()
 
             def log_programs() -> list[int]:
-                return [pid for pid in session_members(process.pid) if _command(pid).startswith("/bin/sleep")]
+                # httpd reads its configuration twice: the program of the first time may be going yet.
+                found = [pid for pid in session_members(process.pid) if _command(pid).startswith("/bin/sleep")]
+                return found if len(found) == 1 else []
 
             [sleeper] = _wait_for(log_programs)
             os.kill(process.pid, signal.SIGKILL)  # too sudden to end its log program

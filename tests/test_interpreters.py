@@ -45,7 +45,7 @@ def defined(req):
 # ---- names
 
 
-def test_default_is_the_name_of_the_virtual_host(httpd: Httpd) -> None:
+def test_row_4_1_default_is_the_name_of_the_virtual_host(httpd: Httpd) -> None:
     server = httpd(
         BARE
         + """
@@ -109,7 +109,7 @@ def test_python_interpreter_in_every_context(httpd: Httpd) -> None:
     assert server.get("/", index=1).text == "host"
 
 
-def test_interpreter_per_directory_of_the_file(httpd: Httpd) -> None:
+def test_row_4_3_interpreter_per_directory_of_the_file(httpd: Httpd) -> None:
     server = httpd(
         BARE
         + """
@@ -130,7 +130,7 @@ def test_interpreter_per_directory_of_the_file(httpd: Httpd) -> None:
         assert server.get(target).text == f"{server.site}/sub/"
 
 
-def test_interpreter_per_directory_of_the_directive(httpd: Httpd) -> None:
+def test_row_4_2_interpreter_per_directory_of_the_directive(httpd: Httpd) -> None:
     server = httpd(
         BARE
         + """
@@ -158,7 +158,7 @@ def test_interpreter_per_directory_of_the_directive(httpd: Httpd) -> None:
 # ---- what an interpreter is
 
 
-def test_argv(httpd: Httpd) -> None:
+def test_row_1_7_argv(httpd: Httpd) -> None:
     server = httpd(
         """
         SetHandler mod_python
@@ -174,7 +174,7 @@ def test_argv(httpd: Httpd) -> None:
     assert server.get("/sub").text == "['mod_python']"
 
 
-def test_exists_config_define(httpd: Httpd) -> None:
+def test_row_1_5_exists_config_define(httpd: Httpd) -> None:
     server = httpd(
         "SetHandler mod_python\nPythonPath \"['${SITE}'] + sys.path\"\nPythonHandler where::defined",
         files={"where.py": WHERE},
@@ -183,7 +183,7 @@ def test_exists_config_define(httpd: Httpd) -> None:
     assert server.get("/").text == "[True, False]"
 
 
-def test_versions_in_the_server_field(httpd: Httpd) -> None:
+def test_row_1_1_versions_in_the_server_field(httpd: Httpd) -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     field = httpd(BARE, python=False).get("/").headers["Server"]
     assert f"mod_python/{version.version}" in field.split()
@@ -310,7 +310,7 @@ def test_extension_modules_of_the_library(httpd: Httpd) -> None:
 # ---- when they are made
 
 
-def test_files_are_served_without_any_python_directive(httpd: Httpd) -> None:
+def test_row_1_9_files_are_served_without_any_python_directive(httpd: Httpd) -> None:
     server = httpd(BARE + "DocumentRoot ${SITE}", python=False, files={"page.txt": "text"})
     assert server.get("/page.txt").body == b"text"
     assert interpreters(server) == []
@@ -414,7 +414,7 @@ def test_no_more_than_256_interpreters(httpd: Httpd) -> None:
 # ---- PythonImport
 
 
-def test_python_import_runs_in_order_before_the_first_request(httpd: Httpd) -> None:
+def test_row_2_3_python_import_runs_in_order_before_the_first_request(httpd: Httpd) -> None:
     early = """
 from mod_python import apache
 

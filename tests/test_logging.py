@@ -124,7 +124,7 @@ def between(server: Server, begin: str, end: str) -> list[LogRecord]:
     return records[first + 1 : last]
 
 
-def test_levels(server: Server) -> None:
+def test_row_8_1_levels(server: Server) -> None:
     assert server.get("/levels").text == "fine"
     server.wait_for_log("level-with-7")
     found = [record for record in server.log_records() if "level-" in record.message]
@@ -145,7 +145,7 @@ def test_log_level_of_a_virtual_host(server: Server) -> None:
     assert "level-apache-7" in new  # the main server's log
 
 
-def test_defaults(server: Server) -> None:
+def test_row_8_2_defaults(server: Server) -> None:
     assert server.get("/defaults").text == "fine"
     server.wait_for_log("keywords")
     found = {record.message.rpartition(" ")[2]: record for record in server.log_records()}
@@ -178,7 +178,7 @@ def test_defaults(server: Server) -> None:
         ("object", "[1, 'two']"),
     ],
 )
-def test_text(server: Server, name: str, expected: str | None) -> None:
+def test_row_8_4_text(server: Server, name: str, expected: str | None) -> None:
     assert server.get(f"/texts?{name}").text == "fine"
     for sink in SINKS:
         records = between(server, f"begin-{name}-{sink}", f"end-{name}-{sink}")
@@ -205,7 +205,7 @@ def test_long_text(server: Server) -> None:
         assert all((record.module, record.level) == ("python", "error") for record in records)
 
 
-def test_stderr(server: Server) -> None:
+def test_row_8_3_stderr(server: Server) -> None:
     assert server.get("/stderr").text == "fine"
     server.wait_for_log("to stderr$")
     server.wait_for_log("no newline but flushed$")

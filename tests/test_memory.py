@@ -43,6 +43,12 @@ def handler(req):
     req.write("answer")
     return apache.OK
 
+def flushes(req):
+    for _ in range(int(req.args)):
+        req.write("x", 0)
+        req.flush()
+    return apache.OK
+
 def keep(req):
     kept.append((req, req.connection, req.headers_in, req.headers_out))
     req.write("kept")
@@ -99,6 +105,9 @@ MaxKeepAliveRequests 0
 PythonPath "['${SITE}'] + sys.path"
 SetHandler mod_python
 PythonHandler module
+<Location /flushes>
+    PythonHandler module::flushes
+</Location>
 <Location /keep>
     PythonHandler module::keep
 </Location>
@@ -195,6 +204,13 @@ def test_requests(server: Server) -> None:
                 assert http(sock, close=False) == (200, b"answer")
 
     assert growth(server, work, 2_000, 20_000) < FLAT
+
+
+def test_row_6_36_writes_and_flushes_of_one_request(server: Server) -> None:
+    def work(count: int) -> None:
+        assert server.get(f"/flushes?{count}").body == b"x" * count
+
+    assert growth(server, work, 10_000, 100_000) < FLAT
 
 
 def test_kept_objects_are_detached(server: Server) -> None:

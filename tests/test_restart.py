@@ -168,7 +168,7 @@ class Load:
                 self.done["echo"] += 1
 
 
-def test_graceful_restarts_under_load(httpd: Httpd) -> None:
+def test_row_1_8_graceful_restarts_under_load(httpd: Httpd) -> None:
     server = httpd(CONFIG + PLACES, files=FILES, listen=2, **WORKERS)
     server.allow("on purpose")
     load = Load(server)

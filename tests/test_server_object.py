@@ -273,7 +273,7 @@ def test_identity(server: Server) -> None:
         }
 
 
-def test_options_of_each_level(server: Server) -> None:
+def test_row_5_4_options_of_each_level(server: Server) -> None:
     main = {"level": "main", "only_main": "1", "mod_python.reserved": "1", "Case": "main"}
     answer = ask(server, "/levels", 1)
     assert {key: value for key, value in answer["main"].items() if key != "stored"} == main
@@ -297,13 +297,13 @@ def test_options_of_each_level(server: Server) -> None:
     }
 
 
-def test_options_can_all_be_removed(server: Server) -> None:
+def test_row_5_3_options_can_all_be_removed(server: Server) -> None:
     assert ask(server, "/cleared/only_testing") is True
     # Reading them has changed nothing for others.
     assert ask(server, "/levels")["request"]["level"] == "main"
 
 
-def test_concurrent_requests_see_their_own_options(server: Server) -> None:
+def test_row_5_6_concurrent_requests_see_their_own_options(server: Server) -> None:
     wrong: list[Any] = []
 
     def many(path: str, expected: dict[str, str]) -> None:
@@ -323,7 +323,7 @@ def test_concurrent_requests_see_their_own_options(server: Server) -> None:
     assert wrong == []
 
 
-def test_config_of_each_level(server: Server) -> None:
+def test_row_5_5_config_of_each_level(server: Server) -> None:
     answer = ask(server, "/config", 1)
     assert answer["main"]["PythonDebug"] == "0"
     assert answer["server"]["PythonDebug"] == "1"
@@ -369,7 +369,7 @@ def test_functions(server: Server) -> None:
     assert ["ServerName", "host.example"] in tree[position + 1]
 
 
-def test_clean_ups_at_the_end_of_a_child() -> None:
+def test_row_1_3_and_row_1_4_clean_ups_at_the_end_of_a_child() -> None:
     with running(CONFIG, files={"handlers.py": HANDLERS}, listen=2) as server:
         assert ask(server, "/remember") == 4
     lines = [r.message for r in server.log_records() if "clean-up of the server" in r.message]

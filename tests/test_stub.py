@@ -24,7 +24,8 @@ def handler(req):
             continue
         if isinstance(value, type) and value.__module__ in ("builtins", "mod_python._core"):
             members = found[name] = {}
-            for member, what in vars(value).items():
+            inherited = {k: v for base in reversed(value.__mro__[:-1]) for k, v in vars(base).items()}
+            for member, what in inherited.items():
                 kind = type(what).__name__
                 if kind in ("method_descriptor", "getset_descriptor", "member_descriptor", "wrapper_descriptor"):
                     text = what.__doc__ if kind == "method_descriptor" else None

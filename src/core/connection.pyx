@@ -18,6 +18,9 @@ cdef class Connection(Stream):
     def __init__(self):
         raise TypeError("cannot create 'mp_conn' instances")
 
+    def __delattr__(self, name):
+        raise AttributeError("conn.%s cannot be deleted" % name)
+
     # -- reading --------------------------------------------------------------
 
     def readline(self, Py_ssize_t length=0):
@@ -381,7 +384,10 @@ cdef class Connection(Stream):
         return self.client_ip
 
     cdef int old_name(self, str old, str new) except -1:
-        self.log_error("conn.%s is deprecated: use conn.%s" % (old, new), 4)
+        self.rec()
+        if first_time(old):
+            self.log_error("conn.%s is deprecated: use conn.%s (said once per process)"
+                           % (old, new), 4)
         return 0
 
     @property
@@ -448,6 +454,15 @@ cdef class Connection(Stream):
         """The handler list in a connection handler, else None."""
         self.rec()
         return self._hlist
+
+    @property
+    def _conn_rec(self):
+        """Capsule of the C structure, named "mod_python.conn_rec"; see
+        ``req._request_rec``."""
+        cdef conn_rec *c = self.rec()
+        if self.capsule is None:
+            self.capsule = PyCapsule_New(c, "mod_python.conn_rec", NULL)
+        return self.capsule
 
     @property
     def interpreter(self):

@@ -33,6 +33,7 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.pycapsule cimport PyCapsule_New, PyCapsule_SetName
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport (
     PyUnicode_AsEncodedString,
@@ -41,10 +42,28 @@ from cpython.unicode cimport (
     PyUnicode_DecodeLatin1,
     PyUnicode_DecodeUTF8,
 )
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
+from libc.errno cimport (
+    EAGAIN,
+    ECONNABORTED,
+    EINTR,
+    EINVAL,
+    EISDIR,
+    ENOENT,
+    ENOTDIR,
+    errno,
+)
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memcpy, memmove, strcmp, strlen, strncmp
+from libc.string cimport (
+    memchr,
+    memcpy,
+    memmove,
+    memset,
+    strcmp,
+    strlen,
+    strncmp,
+    strspn,
+)
 
 from httpd cimport *
 
@@ -62,6 +81,7 @@ cdef extern from *:
     """
     Py_ssize_t mp_refcnt(object)
     bint has_attributes(object)
+    int PyObject_GenericSetAttr(object, object, void *) except -1
     void *memmem(const void *, size_t, const void *, size_t) nogil
 
 from mod_python.errors import (
@@ -74,6 +94,7 @@ from mod_python.errors import (
 )
 from mod_python._dispatch.handler import intern as intern_handler
 from mod_python._dispatch.lines import log_lines as split_log_lines
+from mod_python._dispatch.once import first_time
 
 include "text.pyx"
 include "buffer.pyx"
@@ -81,6 +102,9 @@ include "table.pyx"
 include "server.pyx"
 include "stream.pyx"
 include "connection.pyx"
+include "finfo.pyx"
+include "request_io.pyx"
+include "request_facts.pyx"
 include "request.pyx"
 include "filter.pyx"
 include "entry.pyx"

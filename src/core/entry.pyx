@@ -56,10 +56,22 @@ cdef class Entry:
             return on_filter(self, <mp_filter_run *> arg)
         if what == MP_CALL_DETACH:
             self.on_detach(<mp_slot *> arg)
+        elif what == MP_CALL_PASSWORD or what == MP_CALL_REALM or what == MP_CALL_AUTHORIZE:
+            return self.on_question(what, <mp_auth_call *> arg)
+        elif what == MP_CALL_SSI:
+            return self.on_ssi(<mp_ssi_call *> arg)
+        elif what == MP_CALL_PRE_CONNECTION:
+            return self.on_pre_connection(<mp_call *> arg)
+        elif what == MP_CALL_SERVER:
+            self.on_server(<mp_server_call *> arg)
+        elif what == MP_CALL_CLEANUP:
+            self.on_cleanup(<mp_slot *> arg)
         elif what == MP_CALL_IMPORT:
             self.dispatcher.import_(path_text((<mp_import *> arg).text))
         elif what == MP_CALL_EXIT:
             self.dispatcher.at_exit()
+        elif what == MP_CALL_OBJECT:
+            self.on_object(<mp_object *> arg)
         return 0
 
     # -- calls
@@ -88,19 +100,95 @@ cdef class Entry:
             call.list, call.r.pool, call.r.filename, call.r.uri)
         cdef mp_slot *slot
         cdef int status
-        req.begin(self.phase_names[<int> call.phase], call.ext)
+        # Once the response is over httpd has taken its filters down.
+        req.begin(self.phase_names[<int> call.phase], call.ext,
+                  call.phase != MP_LOG and call.phase != MP_CLEANUP)
+        if req.added is not None:
+            added = req.added.get(req._phase)
+            if added is not None:
+                handlers += tuple(added)
         try:
             status = self.run_request_handlers(req, req._phase, handlers)
         finally:
             call.rest = req.end()
-        if status >= 400:
-            name_status(call.r, status)
+        if status > 0:
+            status = req.final_status(status)
         if mp_refcnt(req) == 2 and req.is_untouched():
             slot = mp_request_slot(call.r, self.interp)
             req.detach()
             slot.object = NULL
             Py_DECREF(req)
         return status
+
+    cdef int on_pre_connection(self, mp_call *call) except? -1000:
+        cdef Connection conn = self.connection(call.c)
+        cdef mp_slot *slot
+        cdef int status = self.dispatcher.pre_connection(
+            conn, self.handlers_of(call.list, call.c.pool, NULL, NULL))
+        conn._hlist = None
+        if mp_refcnt(conn) == 2:
+            slot = mp_conn_slot(call.c, self.interp)
+            conn.detach()
+            slot.object = NULL
+            Py_DECREF(conn)
+        return status
+
+    cdef int on_server(self, mp_server_call *call) except -1:
+        self.dispatcher.child(self.server(call.s), self.phase_names[<int> call.phase],
+                              self.handlers_of(call.list, NULL, NULL, NULL))
+        return 0
+
+    cdef int on_ssi(self, mp_ssi_call *call) except? -1000:
+        cdef bytes output
+        cdef int status
+        status, output = self.dispatcher.element(self.request(call.r), <bytes> call.code,
+                                                 call.exec_ != 0)
+        if output and apr_brigade_write(call.out, NULL, NULL, PyBytes_AS_STRING(output),
+                                        PyBytes_GET_SIZE(output)) != APR_SUCCESS:
+            raise MemoryError("no memory for the output of a page's element")
+        return status
+
+    cdef int on_question(self, int what, mp_auth_call *call) except? -1000:
+        """A provider is asked; see providers.c."""
+        cdef Request req = self.request(call.r)
+        cdef tuple handlers = self.handlers_of(
+            call.list, call.r.pool, call.r.filename, call.r.uri)
+        cdef bytes text
+        cdef str outer = req._phase
+        cdef str phase = "PythonAuthnProvider"
+        if what == MP_CALL_AUTHORIZE:
+            phase = "Require python"
+            name = "check_authorization"
+            args = (latin1(call.one),)
+        else:
+            name = "check_password" if what == MP_CALL_PASSWORD else "get_realm_hash"
+            args = (latin1(call.one), latin1(call.two))
+        req.begin(phase, NULL, False)
+        try:
+            answer = self.dispatcher.provider(req, phase, handlers[0], name, args)
+        finally:
+            req.end()
+            req._phase = outer
+        if answer is None:
+            return MP_AUTH_UNKNOWN
+        if what != MP_CALL_REALM:
+            return MP_AUTH_YES if answer is True else MP_AUTH_NO if answer is False else -2
+        if not isinstance(answer, bytes):
+            return -2
+        text = answer
+        call.result = apr_pstrdup(call.r.pool, text)
+        return MP_AUTH_YES
+
+    cdef int on_cleanup(self, mp_slot *slot) except -1:
+        """The request ends: run what was registered, what runs may register more."""
+        cdef Request req
+        if slot.object == NULL:
+            return 0
+        req = <Request> slot.object
+        while req.cleanups:
+            function, data = req.cleanups.pop()
+            self.dispatcher.cleanup(req, function, data)
+        return 0
 
     cdef int on_detach(self, mp_slot *slot) except -1:
         cdef object wrapper = <object> slot.object
@@ -112,6 +200,19 @@ cdef class Entry:
             (<Connection> wrapper).detach()
         elif isinstance(wrapper, Filter):
             (<Filter> wrapper).detach()
+        return 0
+
+    cdef int on_object(self, mp_object *wanted) except -1:
+        """Give another module the object of a record; see mod_python.h."""
+        cdef object found
+        if wanted.r != NULL:
+            found = self.request(wanted.r)
+        elif wanted.c != NULL:
+            found = self.connection(wanted.c)
+        else:
+            found = self.server(wanted.s)
+        Py_INCREF(found)
+        wanted.object = <void *> found
         return 0
 
     # -- settings

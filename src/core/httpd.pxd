@@ -8,6 +8,7 @@ from libc.stdint cimport uint32_t
 
 cdef extern from "apr.h" nogil:
     ctypedef long apr_off_t
+    ctypedef long long apr_int64_t
     ctypedef size_t apr_size_t
     ctypedef unsigned short apr_port_t
 
@@ -31,12 +32,14 @@ cdef extern from "apr_errno.h" nogil:
     bint APR_STATUS_IS_ECONNRESET(apr_status_t)
     bint APR_STATUS_IS_ECONNABORTED(apr_status_t)
     bint APR_STATUS_IS_EPIPE(apr_status_t)
+    bint APR_STATUS_IS_EBUSY(apr_status_t)
     char *apr_strerror(apr_status_t, char *buf, apr_size_t)
 
 
 cdef extern from "apr_pools.h" nogil:
     ctypedef struct apr_pool_t:
         pass
+    apr_status_t apr_pool_create(apr_pool_t **, apr_pool_t *)
     apr_status_t apr_pool_create_unmanaged_ex(apr_pool_t **, void *, void *)
     void apr_pool_destroy(apr_pool_t *)
     void apr_pool_clear(apr_pool_t *)
@@ -50,6 +53,76 @@ cdef extern from "apr_strings.h" nogil:
 cdef extern from "apr_time.h" nogil:
     ctypedef long long apr_time_t
     ctypedef long long apr_interval_time_t
+
+
+cdef extern from "apr_user.h" nogil:
+    ctypedef unsigned int apr_uid_t
+    ctypedef unsigned int apr_gid_t
+
+
+cdef extern from "apr_file_info.h" nogil:
+    ctypedef enum apr_filetype_e:
+        APR_NOFILE
+        APR_REG
+        APR_DIR
+    enum:
+        APR_FINFO_MTIME
+        APR_FINFO_CTIME
+        APR_FINFO_ATIME
+        APR_FINFO_SIZE
+        APR_FINFO_DEV
+        APR_FINFO_INODE
+        APR_FINFO_NLINK
+        APR_FINFO_TYPE
+        APR_FINFO_USER
+        APR_FINFO_GROUP
+        APR_FINFO_PROT
+        APR_FINFO_NAME
+    ctypedef struct apr_finfo_t:
+        apr_pool_t *pool
+        int valid
+        int protection
+        apr_filetype_e filetype
+        apr_uid_t user
+        apr_gid_t group
+        unsigned long inode
+        unsigned long device
+        int nlink
+        apr_off_t size
+        apr_time_t atime
+        apr_time_t mtime
+        apr_time_t ctime
+        const char *fname
+        const char *name
+        void *filehand
+    apr_status_t apr_stat(apr_finfo_t *, const char *, int wanted, apr_pool_t *)
+
+
+cdef extern from "apr_file_io.h" nogil:
+    ctypedef struct apr_file_t:
+        pass
+    enum:
+        APR_FOPEN_READ
+        APR_FOPEN_BINARY
+        APR_FOPEN_LARGEFILE
+        APR_FPROT_OS_DEFAULT
+    apr_status_t apr_file_open(apr_file_t **, const char *, int flags, int perm, apr_pool_t *)
+    apr_status_t apr_file_close(apr_file_t *)
+    apr_status_t apr_file_info_get(apr_finfo_t *, int wanted, apr_file_t *)
+
+
+cdef extern from "apr_uri.h" nogil:
+    ctypedef struct apr_uri_t:
+        char *scheme
+        char *hostinfo
+        char *user
+        char *password
+        char *hostname
+        char *port_str
+        char *path
+        char *query
+        char *fragment
+        apr_port_t port
 
 
 cdef extern from "apr_tables.h" nogil:
@@ -115,6 +188,7 @@ cdef extern from "apr_buckets.h" nogil:
     bint APR_BUCKET_IS_POOL(apr_bucket *)
     bint APR_BUCKET_IS_METADATA(apr_bucket *)
     apr_bucket *APR_BUCKET_NEXT(apr_bucket *)
+    apr_bucket *APR_BUCKET_PREV(apr_bucket *)
     apr_status_t apr_bucket_read(apr_bucket *, const char **, apr_size_t *, apr_read_type_e)
     void apr_bucket_delete(apr_bucket *)
     apr_status_t apr_bucket_split(apr_bucket *, apr_size_t)
@@ -122,6 +196,10 @@ cdef extern from "apr_buckets.h" nogil:
     apr_bucket *apr_bucket_flush_create(apr_bucket_alloc_t *)
     apr_bucket *apr_bucket_eos_create(apr_bucket_alloc_t *)
     apr_bucket_brigade *apr_brigade_create(apr_pool_t *, apr_bucket_alloc_t *)
+    apr_bucket *apr_brigade_insert_file(apr_bucket_brigade *, apr_file_t *, apr_off_t,
+                                        apr_off_t, apr_pool_t *)
+    bint APR_BUCKET_IS_FILE(apr_bucket *)
+    apr_status_t apr_bucket_file_enable_mmap(apr_bucket *, int)
     apr_status_t apr_brigade_cleanup(void *)
     apr_status_t apr_brigade_write(apr_bucket_brigade *, void *flush, void *ctx,
                                    const char *, apr_size_t)
@@ -136,6 +214,11 @@ cdef extern from "httpd.h" nogil:
         HTTP_INTERNAL_SERVER_ERROR
         AP_FILTER_ERROR
         HTTP_BAD_GATEWAY
+        PROXYREQ_PROXY
+        M_INVALID
+    ctypedef struct ap_method_list_t:
+        apr_int64_t method_mask
+        apr_array_header_t *method_list
     int ap_cstr_casecmp(const char *, const char *)
     ctypedef struct server_addr_rec:
         pass
@@ -219,12 +302,19 @@ cdef extern from "httpd.h" nogil:
         int status
         int method_number
         const char *method
+        apr_int64_t allowed
+        apr_array_header_t *allowed_xmethods
+        ap_method_list_t *allowed_methods
         apr_off_t sent_bodyct
         apr_off_t bytes_sent
         apr_time_t mtime
         const char *range
         apr_off_t clength
         int chunked
+        int read_body
+        int read_chunked
+        unsigned int expecting_100
+        apr_off_t read_length
         apr_table_t *headers_in
         apr_table_t *headers_out
         apr_table_t *err_headers_out
@@ -233,6 +323,8 @@ cdef extern from "httpd.h" nogil:
         const char *content_type
         const char *handler
         const char *content_encoding
+        apr_array_header_t *content_languages
+        char *vlist_validator
         char *user
         char *ap_auth_type
         char *unparsed_uri
@@ -241,7 +333,14 @@ cdef extern from "httpd.h" nogil:
         char *canonical_filename
         char *path_info
         char *args
+        int used_path_info
         int eos_sent
+        void *per_dir_config
+        int no_cache
+        int no_local_copy
+        apr_uri_t parsed_uri
+        apr_finfo_t finfo
+        apr_sockaddr_t *useragent_addr
         ap_filter_t *output_filters
         ap_filter_t *input_filters
         const char *useragent_ip
@@ -252,8 +351,16 @@ cdef extern from "http_core.h" nogil:
         apr_bucket_brigade *b
     ctypedef struct core_net_rec:
         core_ctx_t *in_ctx
+    ctypedef struct core_dir_config:
+        unsigned int enable_sendfile
+    core_dir_config *ap_get_core_module_config(const void *)
+    int AP_SENDFILE_ENABLED(unsigned int)
     apr_socket_t *ap_get_conn_socket(conn_rec *)
     const char *ap_document_root(request_rec *)
+    const char *ap_get_useragent_host(request_rec *, int type, int *str_is_ip)
+    char *ap_construct_url(apr_pool_t *, const char *uri, request_rec *)
+    const char *ap_auth_type(request_rec *)
+    const char *ap_auth_name(request_rec *)
     int ap_exists_config_define(const char *)
 
 
@@ -263,6 +370,12 @@ cdef extern from "scoreboard.h" nogil:
     ctypedef struct scoreboard:
         global_score *global_ "global"
     scoreboard *ap_scoreboard_image
+
+
+cdef extern from "ap_mmn.h" nogil:
+    enum:
+        MMN_MAJOR "MODULE_MAGIC_NUMBER_MAJOR"
+        MMN_MINOR "MODULE_MAGIC_NUMBER_MINOR"
 
 
 cdef extern from "ap_mpm.h" nogil:
@@ -280,6 +393,8 @@ cdef extern from "http_config.h" nogil:
     ctypedef struct ap_directive_t:
         const char *directive
         const char *args
+        const char *filename
+        int line_num
         ap_directive_t *next
         ap_directive_t *first_child
     ap_directive_t *ap_conftree
@@ -289,9 +404,25 @@ cdef extern from "http_config.h" nogil:
 cdef extern from "http_protocol.h" nogil:
     void ap_set_content_type(request_rec *, const char *)
     void ap_set_content_length(request_rec *, apr_off_t)
+    void ap_set_etag(request_rec *)
+    void ap_set_last_modified(request_rec *)
+    int ap_meets_conditions(request_rec *)
+    int ap_discard_request_body(request_rec *)
+    void ap_method_list_add(ap_method_list_t *, const char *)
+    void ap_clear_method_list(ap_method_list_t *)
     int ap_map_http_request_error(apr_status_t, int)
     const char *ap_get_status_line(int)
     apr_bucket *ap_bucket_error_create(int, const char *, apr_pool_t *, apr_bucket_alloc_t *)
+
+
+cdef extern from "http_request.h" nogil:
+    void ap_internal_redirect(const char *, request_rec *)
+    void ap_update_mtime(request_rec *, apr_time_t)
+
+
+cdef extern from "util_script.h" nogil:
+    void ap_add_common_vars(request_rec *)
+    int ap_find_path_info(const char *uri, const char *path_info)
 
 
 cdef extern from "http_ssl.h" nogil:
@@ -339,6 +470,8 @@ cdef extern from "time.h" nogil:
 
 
 cdef extern from "pthread.h" nogil:
+    ctypedef unsigned long pthread_t
+    pthread_t pthread_self()
     ctypedef struct pthread_mutex_t:
         pass
     int pthread_mutex_init(pthread_mutex_t *, void *)
@@ -350,6 +483,8 @@ cdef extern from "pthread.h" nogil:
 
 cdef extern from "shell.h" nogil:
     enum mp_phase:
+        MP_LOG
+        MP_CLEANUP
         MP_REQUEST_PHASES
         MP_CONNECTION
         MP_PHASES
@@ -396,13 +531,28 @@ cdef extern from "shell.h" nogil:
     ctypedef struct mp_slot:
         mp_interp *interp
         void *object
+        apr_off_t queued
+        int type_set
     enum mp_what:
         MP_CALL_REQUEST
         MP_CALL_CONNECTION
         MP_CALL_IMPORT
         MP_CALL_DETACH
+        MP_CALL_CLEANUP
+        MP_CALL_PRE_CONNECTION
+        MP_CALL_SERVER
+        MP_CALL_PASSWORD
+        MP_CALL_REALM
+        MP_CALL_AUTHORIZE
+        MP_CALL_SSI
         MP_CALL_EXIT
         MP_CALL_FILTER
+        MP_CALL_OBJECT
+    ctypedef struct mp_object:
+        request_rec *r
+        conn_rec *c
+        server_rec *s
+        void *object
     ctypedef struct mp_call:
         mp_phase phase
         request_rec *r
@@ -410,6 +560,22 @@ cdef extern from "shell.h" nogil:
         const mp_hlist *list
         const char *ext
         apr_bucket_brigade *rest
+    ctypedef struct mp_server_call:
+        mp_phase phase
+        server_rec *s
+        const mp_hlist *list
+    ctypedef struct mp_ssi_call:
+        request_rec *r
+        const char *code
+        int exec_ "exec"
+        apr_bucket_brigade *out
+    ctypedef struct mp_auth_call:
+        request_rec *r
+        const mp_hlist *list
+        const char *one
+        const char *two
+        const char *result
+    int MP_AUTH_NO, MP_AUTH_YES, MP_AUTH_UNKNOWN
     mp_dir_conf *mp_dir_conf_of(const request_rec *)
     mp_server_conf *mp_server_conf_of(const server_rec *)
     apr_table_t *mp_config_table(apr_pool_t *, const mp_dir_conf *)
@@ -422,10 +588,15 @@ cdef extern from "shell.h" nogil:
     server_rec *mp_main_server()
     mp_slot *mp_conn_slot(conn_rec *, mp_interp *)
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
+    void mp_add_dynamic(request_rec *, mp_slot *, mp_phase)
+    void mp_add_cleanups(request_rec *, mp_slot *)
     void mp_gate_out() nogil
     void mp_gate_in() nogil
     int MP_WAIT_STOP
     int mp_wait_readable(int, int) nogil
+    int mp_lock_count() nogil
+    apr_status_t mp_lock_take(int, int) nogil
+    apr_status_t mp_lock_release(int) nogil
     apr_status_t mp_give_back(conn_rec *, const char *, apr_size_t)
     void mp_count_input(conn_rec *, apr_off_t)
     void mp_log_server(const server_rec *, int, const char *)

@@ -1,83 +1,48 @@
 # Licensed under the Apache License, Version 2.0; see LICENSE.
 #
-# Request: a view of a request_rec, and the input and output of a content
-# handler.
-#
-# Output that is written without a flush is queued in a brigade, which the
-# shell passes on after Python was left: a handler that just answers enters
-# and leaves the interpreter once, and its answer leaves in one segment.
+# Request: what handlers get.  Its members that are fields of the record are in
+# request_facts.pyx, its input and output in request_io.pyx.
 
-cdef class Request:
+cdef class Request(RequestFacts):
     """A request, as given to request handlers.
 
     Attributes that are not listed can be set freely; handlers of different
     phases pass data that way.  Once the request is over, what was set can still
     be read; everything else raises ``apache.DetachedError``.
     """
-    cdef request_rec *r
-    cdef Entry entry
     cdef object handlers            # the running phase's list, or None
     cdef str _phase
     cdef str _extension
     cdef dict __dict__
-    cdef int users                  # threads inside I/O without the GIL
-    cdef bint busy                  # ... of which one owns the filters
-    cdef bint running               # a handler runs; else httpd owns the filters
-    cdef Buffer inp
-    cdef bint ended
-    cdef apr_bucket_brigade *inb
-    cdef apr_bucket_brigade *outb
-    cdef apr_off_t queued
-    cdef bint type_set
-    cdef dict filters               # those registered, by (is_input, name); or None
     cdef Table config, options      # kept while somebody else has them, or they changed
     cdef mp_dir_conf *config_of
     cdef mp_dir_conf *options_of
+    cdef dict added                 # phase -> Handlers that were added to it, or None
+    cdef list cleanups              # (callable, data) for the end, or None
+    cdef dict filters               # those registered, by (is_input, name); or None
 
     def __init__(self):
         raise TypeError("cannot create 'mp_request' instances")
 
+    def __delattr__(self, name):
+        if hasattr(type(self), name):
+            raise AttributeError("req.%s cannot be deleted" % name)
+        PyObject_GenericSetAttr(self, name, NULL)
+
     # -- life -----------------------------------------------------------------
 
-    cdef void attach(self, request_rec *r, Entry entry):
-        self.r = r
-        self.entry = entry
-        mp_count_wrappers(1)
-
-    cdef void wait_for_users(self):
-        cdef timespec pause
-        pause.tv_sec = 0
-        pause.tv_nsec = 1000000
-        while self.users:
-            with nogil:
-                nanosleep(&pause, NULL)
-
     cdef int detach(self) except -1:
-        """The record goes away: forget it, once nobody uses it."""
-        if self.r == NULL:
-            return 0
-        self.wait_for_users()
-        self.r = NULL
-        mp_count_brigades(-(self.inb != NULL) - (self.outb != NULL))
-        self.inb = self.outb = NULL             # the pool frees them
-        buffer_free(&self.inp)
+        RequestIO.detach(self)
         self.config = self.options = None       # they refer to us
         self.filters = None
-        mp_count_wrappers(-1)
         return 0
 
-    def __dealloc__(self):
-        buffer_free(&self.inp)
-
-    cdef request_rec *rec(self) except NULL:
-        if self.r == NULL:
-            raise DetachedError("this request is over and its record is gone")
-        return self.r
-
-    cdef void begin(self, str phase, const char *ext):
-        self.running = True
+    cdef void begin(self, str phase, const char *ext, bint with_io):
+        self.running = with_io
+        self.runner = pthread_self()
         self._phase = phase
         self._extension = path_text(ext)
+        self.take_over()
 
     cdef apr_bucket_brigade *end(self):
         cdef Table table
@@ -98,268 +63,18 @@ cdef class Request:
         return self.outb
 
     cdef bint is_untouched(self):
+        self.filters = None
         """Whether nothing on this object would be missed."""
         return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
+            and self.added is None and self.cleanups is None and self.capsule is None \
             and self.filters is None
 
-    # -- output ---------------------------------------------------------------
-
-    def write(self, data, int flush=1):
-        """Send part of the response body; headers go out with the first part.
-
-        Args:
-            data: bytes-like, or str, which is encoded as UTF-8.  Empty data is
-                ignored.
-            flush: if 0, only queue: sent with the next flush or at the end.
-        Raises:
-            OSError: the client has gone ("Write failed, client closed
-                connection.").
-        """
-        cdef Py_buffer view
-        cdef const char *text
-        cdef Py_ssize_t length
-        if isinstance(data, str):
-            text = PyUnicode_AsUTF8AndSize(data, &length)   # no copy for ASCII
-            self.put(text, length, flush)
-            return
-        if PyBytes_CheckExact(data):
-            self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), flush)
-            return
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            self.put(<const char *> view.buf, view.len, flush)
-        finally:
-            PyBuffer_Release(&view)
-
-    cdef int put(self, const char *data, size_t n, int flush) except -1:
-        cdef request_rec *r = self.rec()
-        if n == 0:
-            return 0
-        self.claim()
-        try:
-            self.queue(r)
-            self.queued += n
-            if not flush:
-                if apr_brigade_write(self.outb, NULL, NULL, data, n) != APR_SUCCESS:
-                    raise MemoryError("no memory for the response")
-                return 0
-            APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_transient_create(
-                data, n, r.connection.bucket_alloc))
-            self.pass_on(r, "Write failed, client closed connection.")
-        finally:
-            self.busy = False
-        return 0
-
-    def flush(self):
-        """Send what is queued.
-
-        Raises:
-            OSError: the client has gone ("Flush failed, client closed
-                connection.").
-        """
-        cdef request_rec *r = self.rec()
-        self.claim()
-        try:
-            self.queue(r)
-            self.pass_on(r, "Flush failed, client closed connection.")
-        finally:
-            self.busy = False
-
-    cdef int claim(self) except -1:
-        if not self.running:
-            raise RuntimeError("no handler of this request is running: it can be neither "
-                               "read nor written now")
-        if self.busy:
-            raise RuntimeError("this request is being read or written already: by another thread, or "
-                               "by the very call that this filter is part of (use filter.write)")
-        self.busy = True
-        return 0
-
-    def _drop_queued(self):
-        """Forget output that was queued and not sent."""
-        self.rec()
-        self.claim()
-        if self.outb != NULL:
-            apr_brigade_cleanup(self.outb)
-        self.busy = False
-
-    def _cut_off(self):
-        """End a response that has begun and cannot be finished.
-
-        The client must not take what it has for the whole, so the last chunk is
-        left out and the connection closed: what httpd's chunk filter does when
-        it meets this error bucket, which mod_proxy sends if a backend breaks.
-        """
-        cdef request_rec *r = self.rec()
-        self.claim()
-        self.queue(r)
-        apr_brigade_cleanup(self.outb)
-        r.connection.keepalive = AP_CONN_CLOSE
-        APR_BRIGADE_INSERT_TAIL(self.outb, ap_bucket_error_create(
-            HTTP_BAD_GATEWAY, NULL, r.pool, r.connection.bucket_alloc))
-        APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_eos_create(r.connection.bucket_alloc))
-        self.users += 1
-        with nogil:
-            ap_pass_brigade(r.output_filters, self.outb)
-            apr_brigade_cleanup(self.outb)
-        self.users -= 1
-        self.busy = False
-
-    cdef void queue(self, request_rec *r):
-        if self.outb == NULL:
-            self.outb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
-            mp_count_brigades(1)
-
-    cdef int pass_on(self, request_rec *r, str failed) except -1:
-        cdef apr_status_t rv
-        APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_flush_create(
-            r.connection.bucket_alloc))
-        self.users += 1
-        with nogil:
-            mp_gate_out()
-            rv = ap_pass_brigade(r.output_filters, self.outb)
-            apr_brigade_cleanup(self.outb)
-            mp_gate_in()
-        self.users -= 1
-        if rv != APR_SUCCESS or r.connection.aborted:
-            raise ConnectionClosed(failed)
-        return 0
-
-    # -- input ----------------------------------------------------------------
-
-    cdef Py_ssize_t fill(self) except -1:
-        """Get more of the body; 0 at its end."""
-        cdef request_rec *r = self.rec()
-        cdef apr_status_t rv = APR_SUCCESS
-        cdef apr_bucket *e
-        cdef const char *data
-        cdef apr_size_t length
-        cdef size_t before = buffer_len(&self.inp)
-        cdef bint end = False
-        cdef int status
-        if self.ended:
-            return 0
-        self.claim()
-        if self.inb == NULL:
-            self.inb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
-            mp_count_brigades(1)
-        self.users += 1
-        with nogil:
-            mp_gate_out()
-            while rv == APR_SUCCESS and not end and buffer_len(&self.inp) == before:
-                rv = ap_get_brigade(r.input_filters, self.inb, AP_MODE_READBYTES,
-                                    APR_BLOCK_READ, BUFFER_START)
-                if rv == APR_SUCCESS and APR_BRIGADE_EMPTY(self.inb):
-                    end = True          # a filter that has nothing and does not wait
-                while rv == APR_SUCCESS and not APR_BRIGADE_EMPTY(self.inb):
-                    e = APR_BRIGADE_FIRST(self.inb)
-                    if APR_BUCKET_IS_EOS(e):
-                        end = True
-                        break
-                    if not APR_BUCKET_IS_METADATA(e):
-                        rv = apr_bucket_read(e, &data, &length, APR_BLOCK_READ)
-                        if rv == APR_SUCCESS and length \
-                                and buffer_add(&self.inp, data, length) < 0:
-                            rv = APR_ENOMEM
-                    if rv == APR_SUCCESS:
-                        apr_bucket_delete(e)
-                apr_brigade_cleanup(self.inb)
-            mp_gate_in()
-        self.users -= 1
-        self.busy = False
-        if end:
-            self.ended = True
-        if rv != APR_SUCCESS:
-            self.ended = True
-            if APR_STATUS_IS_TIMEUP(rv):
-                raise ConnectionTimeout("Client read error (Timeout?)")
-            if APR_STATUS_IS_EOF(rv) or rv == APR_INCOMPLETE or r.connection.aborted \
-                    or APR_STATUS_IS_ECONNRESET(rv) or APR_STATUS_IS_ECONNABORTED(rv):
-                raise ConnectionClosed("Client read error (the client has gone)")
-            status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST)
-            if status == AP_FILTER_ERROR:
-                # httpd's input filter has answered already; nothing may follow.
-                if r.eos_sent or r.sent_bodyct or r.bytes_sent:
-                    self._drop_queued()
-                    status = DONE
-                else:
-                    status = HTTP_BAD_REQUEST
-            raise SERVER_RETURN(status)
-        return buffer_len(&self.inp) - before
-
-    def read(self, Py_ssize_t length=-1):
-        """Read the request body.
-
-        Args:
-            length: at most that many bytes; negative or left out: all that is
-                left.
-        Returns:
-            bytes; b"" at the end of the body.
-        Raises:
-            OSError: time-out or broken connection.
-            SERVER_RETURN: httpd refuses the body, with the status to answer.
-        """
-        cdef size_t want
-        self.rec()
-        if length == 0:
-            return b""
-        while (length < 0 or buffer_len(&self.inp) < <size_t> length) and self.fill():
-            pass
-        want = buffer_len(&self.inp)
-        if 0 < length < <Py_ssize_t> want:
-            want = length
-        return buffer_take(&self.inp, want) if want else b""
-
-    def readline(self, Py_ssize_t length=-1):
-        """Read one line of the request body, including its b"\\n".
-
-        Args:
-            length: if positive, at most that many bytes.
-        Returns:
-            bytes; b"" at the end of the body.
-        """
-        cdef size_t have, scanned = 0
-        cdef char *found
-        self.rec()
-        if length == 0:
-            return b""
-        while True:
-            have = buffer_len(&self.inp)
-            if have > scanned:
-                found = <char *> memchr(self.inp.data + self.inp.pos + scanned, 10,
-                                        have - scanned)
-                if found != NULL:
-                    have = found + 1 - (self.inp.data + self.inp.pos)
-                    break
-                scanned = have
-            if 0 < length <= <Py_ssize_t> have or self.fill() == 0:
-                have = buffer_len(&self.inp)
-                break
-        if 0 < length < <Py_ssize_t> have:
-            have = length
-        return buffer_take(&self.inp, have) if have else b""
-
-    def readlines(self, Py_ssize_t sizehint=-1):
-        """Read lines of the request body until sizehint bytes are reached."""
-        cdef Py_ssize_t size = 0
-        lines = []
-        while sizehint <= 0 or size < sizehint:
-            line = self.readline()
-            if not line:
-                break
-            lines.append(line)
-            size += len(line)
-        return lines
-
-    def __iter__(self):
-        self.rec()
-        return self
-
-    def __next__(self):
-        line = self.readline()
-        if not line:
-            raise StopIteration
-        return line
+    cdef int final_status(self, int status):
+        """What httpd gets for an HTTP status that the handlers returned."""
+        if self.is_complete():
+            return DONE                 # no error page after a response
+        name_status(self.r, status)
+        return status
 
     # -- links ----------------------------------------------------------------
 
@@ -427,208 +142,276 @@ cdef class Request:
         """(debug, autoreload, python_path, pdb, importer_path) in force."""
         return self.entry.settings_of_request(self.rec())
 
-    # -- the request line and headers -----------------------------------------
+    # -- handlers and clean-ups that are added while the request is processed ---
 
-    @property
-    def the_request(self):
-        """First line of the request."""
-        return latin1(self.rec().the_request)
+    def add_handler(self, htype, handler, dir=None):
+        """Add a handler to a phase, for the rest of this request.
 
-    @property
-    def method(self):
-        """Request method."""
-        return latin1(self.rec().method)
-
-    @property
-    def method_number(self):
-        """Request method, one of M_*."""
-        return self.rec().method_number
-
-    @property
-    def protocol(self):
-        """Such as "HTTP/1.1"."""
-        return latin1(self.rec().protocol)
-
-    @property
-    def proto_num(self):
-        """1000 * major + minor version."""
-        return self.rec().proto_num
-
-    @property
-    def header_only(self):
-        """1 for HEAD."""
-        return self.rec().header_only
-
-    @property
-    def hostname(self):
-        """Host from the URI or the Host header, or None."""
-        return latin1(self.rec().hostname)
-
-    @property
-    def request_time(self):
-        """Start of the request, seconds since the epoch as float."""
-        return seconds_of(self.rec().request_time)
-
-    @property
-    def unparsed_uri(self):
-        """The URI as sent."""
-        return path_text(self.rec().unparsed_uri)
-
-    @property
-    def uri(self):
-        """Path of the URI."""
-        return path_text(self.rec().uri)
-
-    @property
-    def filename(self):
-        """Name of the file, or None before translation."""
-        return path_text(self.rec().filename)
-
-    @property
-    def path_info(self):
-        """What follows the file in the path, or None."""
-        return path_text(self.rec().path_info)
-
-    @property
-    def args(self):
-        """Query string as sent, or None."""
-        return path_text(self.rec().args)
-
-    @property
-    def user(self):
-        """Authenticated user, or None."""
-        return latin1(self.rec().user)
-
-    @property
-    def headers_in(self):
-        """Table of the request's headers."""
-        self.rec()
-        return view_table(self, TABLE_HEADERS_IN)
-
-    @property
-    def headers_out(self):
-        """Table of the response's headers."""
-        self.rec()
-        return view_table(self, TABLE_HEADERS_OUT)
-
-    @property
-    def err_headers_out(self):
-        """Table of response headers that error responses keep."""
-        self.rec()
-        return view_table(self, TABLE_ERR_HEADERS_OUT)
-
-    @property
-    def subprocess_env(self):
-        """Table of CGI variables."""
-        self.rec()
-        return view_table(self, TABLE_SUBPROCESS_ENV)
-
-    @property
-    def notes(self):
-        """Table of notes between modules."""
-        self.rec()
-        return view_table(self, TABLE_NOTES)
-
-    @property
-    def useragent_ip(self):
-        """Address of the user agent, as other modules may have set it."""
-        return latin1(self.rec().useragent_ip)
-
-    # -- the response ---------------------------------------------------------
-
-    @property
-    def status(self):
-        """Status for the status line, initially 200.
-
-        Raises:
-            ValueError: assigned a number that is no HTTP status.
-        """
-        return self.rec().status
-
-    @status.setter
-    def status(self, int value):
-        cdef request_rec *r = self.rec()
-        if not 100 <= value <= 999:
-            raise ValueError("req.status must be an HTTP status, 100 to 999, not %d" % value)
-        if value != r.status:
-            r.status = value
-            r.status_line = NULL
-            name_status(r, value)
-
-    @property
-    def status_line(self):
-        """Status line, or None until it was set or sent."""
-        return latin1(self.rec().status_line)
-
-    @property
-    def content_type(self):
-        """Content type of the response, or None."""
-        return latin1(self.rec().content_type)
-
-    @content_type.setter
-    def content_type(self, value):
-        cdef request_rec *r = self.rec()
-        cdef bytes text
-        if value is None:
-            ap_set_content_type(r, NULL)
-        else:
-            text = latin1_bytes(value)
-            if has_line_end(text):
-                raise ValueError("a content type cannot contain a line break: %.60r" % value)
-            ap_set_content_type(r, apr_pstrdup(r.pool, text))
-        self.type_set = True
-
-    @property
-    def _content_type_set(self):
-        """1 once Python code assigned content_type."""
-        self.rec()
-        return 1 if self.type_set else 0
-
-    @property
-    def handler(self):
-        """Name of the content handler, or None."""
-        return latin1(self.rec().handler)
-
-    @property
-    def clength(self):
-        """Length of the response body, if known."""
-        return self.rec().clength
-
-    def set_content_length(self, length):
-        """Set the Content-Length of the response (ap_set_content_length).
+        In the running phase it is appended to the list that runs; in another it
+        runs after the handlers of the configuration.  In a phase that is over it
+        has no effect.
 
         Args:
-            length: bytes, 0 or more; before the first output.
+            htype: name of the phase's directive, such as "PythonHandler".
+            handler: "module" or "module::object", or a callable.
+            dir: directory in which the module is found; that of the handler
+                that makes the call if left out.
+        Raises:
+            IndexError: there is no such phase, or nothing can be added to it.
         """
-        cdef apr_off_t n = length
+        self.rec()
+        from mod_python._dispatch.dynamic import add_handler
+        add_handler(self, htype, handler, dir)
+
+    def _add_handler(self, str phase, handler):
+        """Note a handler for another phase than the running one."""
+        cdef request_rec *r = self.rec()
+        cdef int index = self.entry.phase_names.index(phase)
+        if self.added is None:
+            self.added = {}
+        self.added.setdefault(phase, []).append(handler)
+        mp_add_dynamic(r, mp_request_slot(r, self.entry.interp), <mp_phase> index)
+
+    def register_cleanup(self, callable, data=None):
+        """Have callable(data) called when the request has ended.
+
+        The last one registered is called first, and all before
+        PythonCleanupHandler.  What they raise is logged.
+
+        Args:
+            callable: the function.
+            data: its argument, for example the request.
+        Raises:
+            ValueError: callable is not callable.
+        """
+        cdef request_rec *r = self.rec()
+        if not hasattr(callable, "__call__"):
+            raise ValueError("register_cleanup: first argument must be callable, not %s"
+                             % type(callable).__name__)
+        if self.cleanups is None:
+            self.cleanups = []
+            mp_add_cleanups(r, mp_request_slot(r, self.entry.interp))
+        self.cleanups.append((callable, data))
+
+    # -- what httpd works out -------------------------------------------------
+
+    def add_common_vars(self):
+        """Put httpd's common CGI variables into subprocess_env.
+
+        ``HTTP_*`` for the headers except those of authorization, ``SERVER_*``,
+        ``REMOTE_*``, ``DOCUMENT_ROOT``, ``SCRIPT_FILENAME`` and others.
+        """
+        cdef request_rec *r = self.rec()
+        cdef bint before = self.seize()
+        self.users += 1
+        with nogil:                     # may ask the DNS
+            ap_add_common_vars(r)
+        self.users -= 1
+        self.busy = before
+
+    def add_cgi_vars(self):
+        """Put the CGI variables into subprocess_env: the common ones and
+        ``GATEWAY_INTERFACE``, ``SERVER_PROTOCOL``, ``REQUEST_METHOD``,
+        ``QUERY_STRING``, ``REQUEST_URI``, ``SCRIPT_NAME`` and, if there is path info,
+        ``PATH_INFO``.
+
+        ``SCRIPT_NAME`` is the URI's path without the path info.  ``REQUEST_URI`` has
+        no query.  ``PATH_TRANSLATED`` is not set.
+        """
+        cdef request_rec *r
+        cdef apr_table_t *env
+        cdef const char *uri
+        self.add_common_vars()
+        r = self.to_change()
+        env = r.subprocess_env
+        uri = or_empty(r.uri)
+        apr_table_set(env, "GATEWAY_INTERFACE", "CGI/1.1")
+        apr_table_set(env, "SERVER_PROTOCOL", r.protocol)
+        apr_table_set(env, "REQUEST_METHOD", r.method)
+        apr_table_set(env, "QUERY_STRING", or_empty(r.args))
+        apr_table_set(env, "REQUEST_URI", uri)
+        if r.path_info != NULL and r.path_info[0]:
+            apr_table_set(env, "PATH_INFO", r.path_info)
+            apr_table_set(env, "SCRIPT_NAME", apr_pstrmemdup(
+                r.pool, uri, ap_find_path_info(uri, r.path_info)))
+        else:
+            apr_table_set(env, "SCRIPT_NAME", uri)
+
+    def allow_methods(self, methods, reset=0):
+        """Add methods to the Allow header of 405 and 501 responses.
+
+        Nothing is allowed or forbidden by it.
+
+        Args:
+            methods: sequence of str.
+            reset: if 1, forget those that were added before.
+        Raises:
+            TypeError: methods is no sequence of str.
+            ValueError: one of them is no name of a method.
+        """
+        cdef request_rec *r = self.to_change()
+        cdef list names = []
+        cdef bytes name
+        if isinstance(methods, (str, bytes)):
+            raise TypeError("allow_methods() takes a sequence of str, not one str")
+        for method in methods:
+            if not isinstance(method, str):
+                raise TypeError("allow_methods() takes a sequence of str, not of %s"
+                                % type(method).__name__)
+            name = latin1_bytes(method)
+            if not name or strspn(name, METHOD_CHARACTERS) != <size_t> PyBytes_GET_SIZE(name):
+                raise ValueError("%.60r is no name of a method" % method)
+            names.append(name)
+        if reset:
+            ap_clear_method_list(r.allowed_methods)
+        for name in names:
+            ap_method_list_add(r.allowed_methods, name)
+        # httpd lists methods that it keeps by name only if this bit is set, too.
+        if r.allowed_methods.method_list != NULL and r.allowed_methods.method_list.nelts:
+            r.allowed_methods.method_mask |= (<apr_int64_t> 1) << M_INVALID
+
+    def auth_name(self):
+        """AuthName in force, or None."""
+        return latin1(ap_auth_name(self.to_change()))
+
+    def auth_type(self):
+        """AuthType in force, or None."""
+        return latin1(ap_auth_type(self.to_change()))
+
+    def get_basic_auth_pw(self):
+        """The password of Basic authentication; sets user and ap_auth_type.
+
+        Can be called in any phase.  The password was not checked by anybody.
+
+        Returns:
+            The password, each byte a character; None if the client sent none
+            that can be read, or if AuthType in force is not Basic.
+        """
+        cdef request_rec *r = self.to_change()
+        cdef const char *kind = ap_auth_type(r)
+        cdef const char *text
+        cdef bytes user, colon, password
+        from binascii import Error, a2b_base64
+        if kind == NULL or ap_cstr_casecmp(kind, "Basic") != 0:
+            return None
+        if r.proxyreq == PROXYREQ_PROXY:
+            text = apr_table_get(r.headers_in, "Proxy-Authorization")
+        else:
+            text = apr_table_get(r.headers_in, "Authorization")
+        if text == NULL:
+            return None
+        scheme, _, coded = latin1(text).partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            user, colon, password = a2b_base64(coded.encode("latin-1")).partition(b":")
+        except Error:
+            return None
+        if not colon or b"\0" in user or b"\0" in password:
+            return None                 # a C string would end there
+        r.user = self.kept(user)
+        r.ap_auth_type = self.kept(b"Basic")
+        return password.decode("latin-1")
+
+    def get_remote_host(self, int type=1, str_is_ip=None):
+        """Name or address of the client.
+
+        Args:
+            type: REMOTE_HOST: its name, None if it has none or HostnameLookups
+                is Off; REMOTE_NAME: its name, else its address; REMOTE_NOLOOKUP:
+                the same without asking the DNS; REMOTE_DOUBLE_REV: its name if
+                that leads back to the address, else None.
+            str_is_ip: if not None, the result is a tuple (text, flag); flag is
+                non-zero if the text is an address.
+        Returns:
+            str or None, or such a tuple.
+        Raises:
+            ValueError: type is none of those.
+        """
+        cdef request_rec *r = self.rec()
+        cdef const char *name
+        cdef int is_ip = 0
+        cdef bint before
+        if not 0 <= type <= 3:
+            raise ValueError("get_remote_host() takes one of apache.REMOTE_*, not %d" % type)
+        before = self.seize()
+        self.users += 1
+        with nogil:
+            name = ap_get_useragent_host(r, type, &is_ip)
+        self.users -= 1
+        self.busy = before
+        if name == NULL or str_is_ip is None:
+            return latin1(name)
+        return (latin1(name), is_ip)
+
+    def construct_url(self, uri):
+        """Absolute URL of a path on this server, with its port if need be."""
+        cdef bytes path = path_bytes(uri)
+        cdef request_rec *r = self.to_change()
+        return path_text(ap_construct_url(r.pool, path, r))
+
+    def document_root(self):
+        """DocumentRoot of the server."""
+        return path_text(ap_document_root(self.rec()))
+
+    def get_addhandler_exts(self):
+        """Extensions that AddHandler gives to mod_python, without dots, separated
+        by blanks.
+
+        As far as the server configuration says; sections of directories are
+        taken to apply, and .htaccess files are not looked at.
+        """
+        cdef list found = []
+        add_extensions(ap_conftree, self.rec().server, found)
+        return " ".join(found)
+
+    # -- conditional requests --------------------------------------------------
+
+    def set_content_length(self, len):
+        """Set the Content-Length of the response.
+
+        Args:
+            len: bytes, 0 or more; before the first output.
+        """
+        cdef apr_off_t n = len
         if n < 0:
             raise ValueError("a content length cannot be negative")
-        ap_set_content_length(self.rec(), n)
+        ap_set_content_length(self.to_change(), n)
 
-    @property
-    def sent_bodyct(self):
-        """Non-zero once part of the body was sent."""
-        return self.rec().sent_bodyct
+    def update_mtime(self, t):
+        """Raise mtime to t, if that is later.
 
-    @property
-    def bytes_sent(self):
-        """Bytes of the body sent."""
-        return self.rec().bytes_sent
+        Args:
+            t: seconds since the epoch; a fraction is dropped.
+        """
+        seconds = int(t)
+        if not -(2 ** 43) < seconds < 2 ** 43:
+            raise ValueError("not a time in seconds: %r" % t)
+        ap_update_mtime(self.to_change(), <apr_time_t> seconds * 1000000)
 
-    @property
-    def _bytes_queued(self):
-        """Bytes given to write() so far."""
-        self.rec()
-        return self.queued
+    def set_last_modified(self):
+        """Set the header Last-Modified from mtime."""
+        ap_set_last_modified(self.to_change())
 
-    @property
-    def chunked(self):
-        """1 if the response uses chunked coding."""
-        return self.rec().chunked
+    def set_etag(self):
+        """Set the header ETag from finfo and mtime, as FileETag says."""
+        cdef request_rec *r = self.rec()
+        cdef bint before = self.seize()
+        self.users += 1
+        with nogil:                     # may read the whole file
+            ap_set_etag(r)
+        self.users -= 1
+        self.busy = before
 
-    def send_http_header(self):
-        """Does nothing; kept for old code."""
-        self.rec()
+    def meets_conditions(self):
+        """Whether the response is wanted, by the conditions that the client has sent.
+
+        Set ETag, mtime and Last-Modified before.
+
+        Returns:
+            OK, or the status to return: 304 or 412.
+        """
+        return ap_meets_conditions(self.to_change())
 
     # -- filters (filter.pyx) -------------------------------------------------
 
@@ -680,6 +463,7 @@ cdef class Request:
         cdef request_rec *r = self.rec()
         cdef mp_dir_conf *conf = mp_dir_conf_of(r)
         if self.config is None or self.config_of != conf:
+            self.to_change()
             self.config = fixed_table(self, mp_config_table(r.pool, conf))
             self.config_of = conf
         return self.config
@@ -692,13 +476,10 @@ cdef class Request:
         cdef request_rec *r = self.rec()
         cdef mp_dir_conf *conf = mp_dir_conf_of(r)
         if self.options is None or self.options_of != conf:
+            self.to_change()
             self.options = fixed_table(self, mp_options_table(r.pool, conf.options))
             self.options_of = conf
         return self.options
-
-    def document_root(self):
-        """DocumentRoot of the server."""
-        return path_text(ap_document_root(self.rec()))
 
     def is_https(self):
         """1 if the connection uses TLS, else 0."""
@@ -706,7 +487,7 @@ cdef class Request:
 
     def ssl_var_lookup(self, name):
         """Value of a mod_ssl variable, or None."""
-        cdef request_rec *r = self.rec()
+        cdef request_rec *r = self.to_change()
         cdef bytes key = latin1_bytes(name)
         cdef const char *value = ap_ssl_var_lookup(r.pool, r.server, r.connection, r, key)
         return latin1(value) if value != NULL and value[0] else None
@@ -732,23 +513,45 @@ cdef class Request:
                 mp_log_request(r, severity, line)
         self.users -= 1
 
+    def send_http_header(self):
+        """Does nothing; kept for old code."""
+        self.rec()
+
     def __repr__(self):
         if self.r == NULL:
             return "<mp_request, gone>"
         return "<mp_request %s %s>" % (latin1(self.r.method), path_text(self.r.unparsed_uri))
 
 
-cdef void name_status(request_rec *r, int status):
-    """Give a status that httpd has no reason phrase for a status line.
-
-    Without one httpd would send 500 in its place.
+cdef extern from *:
     """
-    cdef bytes line
-    cdef const char *known
-    if r.status_line != NULL:
-        return
-    known = ap_get_status_line(status)
-    line = b"%d" % status
-    if strncmp(known, line, 3) != 0:
-        line += b" I'm a teapot" if status == 418 else b" Unassigned"
-        r.status_line = apr_pstrdup(r.pool, line)
+    /* The characters of a token (RFC 9110, 5.6.2). */
+    #define METHOD_CHARACTERS "!#$%&'*+-.^_`|~0123456789" \
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    """
+    const char *METHOD_CHARACTERS
+
+
+cdef const char *or_empty(const char *text) noexcept:
+    return text if text != NULL else <const char *> ""
+
+
+cdef int add_extensions(ap_directive_t *d, server_rec *s, list found) except -1:
+    """Collect the extensions of AddHandler for mod_python from configuration that
+    applies to a server."""
+    cdef list words
+    while d != NULL:
+        if ap_cstr_casecmp(d.directive, "AddHandler") == 0:
+            words = (latin1(d.args) or "").replace('"', " ").split()
+            if words and words[0].lower() in ("mod_python", "python-program"):
+                for word in words[1:]:
+                    word = word.removeprefix(".")
+                    if word not in found:
+                        found.append(word)
+        elif ap_cstr_casecmp(d.directive, "<VirtualHost") != 0 or (
+                s.defn_name != NULL and d.filename != NULL
+                and strcmp(d.filename, s.defn_name) == 0
+                and <unsigned int> d.line_num == s.defn_line_number):
+            add_extensions(d.first_child, s, found)
+        d = d.next
+    return 0

@@ -130,6 +130,11 @@ cdef class Server:
         return seconds_of(ap_scoreboard_image.global_.restart_time)
 
     @property
+    def _server_rec(self):
+        """Capsule of the C structure, named "mod_python.server_rec"."""
+        return PyCapsule_New(self.s, "mod_python.server_rec", NULL)
+
+    @property
     def settings(self):
         """(debug, autoreload, python_path, pdb, importer_path) of this server."""
         return self.entry.settings_of_server(self.s)

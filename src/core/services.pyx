@@ -2,6 +2,12 @@
 #
 # Functions of httpd that belong to no object.
 
+# Of the httpd this was built for, the same as that of the running one but for
+# a larger minor number.
+MODULE_MAGIC_NUMBER_MAJOR = MMN_MAJOR
+MODULE_MAGIC_NUMBER_MINOR = MMN_MINOR
+
+
 def log_error(message, int level=3, Server server=None):
     """Write one line to the error log.
 
@@ -65,19 +71,64 @@ def config_tree():
 
 
 cdef list tree_of(ap_directive_t *d):
+    # httpd keeps the tree as long as the configuration: in a child, to its end.
     result = []
     while d != NULL:
-        result.append((latin1(d.directive), latin1(d.args)))
+        result.append((path_text(d.directive), path_text(d.args)))
         if d.first_child != NULL:
             result.append(tree_of(d.first_child))
         d = d.next
     return result
 
 
+def lock_count():
+    """How many locks between processes there are; 0 if they cannot be used."""
+    return mp_lock_count()
+
+
+def lock_take(int number, bint wait=True):
+    """Take a lock between processes.
+
+    Args:
+        number: which, from 0.
+        wait: wait for it.
+    Returns:
+        True, or False if it is taken and wait is false.
+    Raises:
+        OSError: it could not be taken.
+    """
+    cdef apr_status_t rv
+    with nogil:
+        rv = mp_lock_take(number, wait)
+    if APR_STATUS_IS_EBUSY(rv) and not wait:
+        return False
+    if rv != APR_SUCCESS:
+        raise OSError(rv, error_text(rv))
+    return True
+
+
+def lock_release(int number):
+    """Release a lock that any thread of this process has taken.
+
+    Raises:
+        OSError: this process does not have it, or it could not be released.
+    """
+    cdef apr_status_t rv
+    with nogil:
+        rv = mp_lock_release(number)
+    if rv != APR_SUCCESS:
+        raise OSError(rv, error_text(rv))
+
+
+cdef str error_text(apr_status_t rv):
+    cdef char text[200]
+    return path_text(apr_strerror(rv, text, sizeof(text)))
+
+
 # The names that applications print.
 for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
                       (Request, "mp_request"), (Server, "mp_server"),
-                      (Filter, "mp_filter")):
+                      (Finfo, "mp_finfo"), (Filter, "mp_filter")):
     try:
         _class.__name__ = _class.__qualname__ = _name
         _class.__module__ = "builtins"      # str(type(conn)) is <class 'mp_conn'>

@@ -85,6 +85,7 @@ cdef class Stream:
     cdef apr_interval_time_t read_us, write_us, saved_us
     cdef size_t limit_
     cdef unsigned long filter_thread    # which runs a Python filter of this connection, or 0
+    cdef object capsule             # what _conn_rec gave, or None
 
     # -- life ---------------------------------------------------------------
 
@@ -110,6 +111,8 @@ cdef class Stream:
             self.inb = self.outb = NULL         # the pool frees them
             mp_count_brigades(-2)
         self.release()
+        retire_capsule(self.capsule)
+        self.capsule = None
         mp_count_wrappers(-1)
         return 0
 

@@ -78,9 +78,10 @@ cdef class Table:
             if isinstance(self.owner, Request):
                 (<Request> self.owner).rec()
             return self.table
-        r = (<Request> self.owner).rec()
         if self.which == TABLE_HEADERS_IN:
-            return r.headers_in
+            return (<RequestIO> self.owner).rec().headers_in
+        # Filters change these, without the GIL, while another thread writes.
+        r = (<RequestIO> self.owner).to_change()
         if self.which == TABLE_HEADERS_OUT:
             return r.headers_out
         if self.which == TABLE_ERR_HEADERS_OUT:
@@ -90,6 +91,8 @@ cdef class Table:
         return r.notes
 
     cdef apr_table_t *to_change(self) except NULL:
+        if isinstance(self.owner, RequestIO):
+            (<RequestIO> self.owner).to_change()
         self.changed = True
         return self.get_table()
 

@@ -18,11 +18,15 @@ Attributes:
     main_server: the main server; None outside httpd.
     table: the class of httpd's tables (headers, notes, options).
     make_table: an older name of `table`.
+
+What few programs need is not listed below: `CGIStdin`, `CGIStdout` and `NullIO`
+(the streams of `setup_cgi`), `CallBack` (the dispatcher), and `Status` (the class of
+``OK`` and ``HTTP_*``: an int whose repr is its name).
 """
 
 from __future__ import annotations
 
-import os  # noqa: F401  (a PythonPath expression may use os and sys)
+import os
 import sys
 
 from ._constants import *  # noqa: F403
@@ -40,12 +44,18 @@ from .errors import LimitError as LimitError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
     from typing import Any
 
     from . import _core
-    from ._core import Server
+    from ._cgi import CGIStdin as CGIStdin
+    from ._cgi import CGIStdout as CGIStdout
+    from ._cgi import NullIO as NullIO
+    from ._core import MODULE_MAGIC_NUMBER_MAJOR as MODULE_MAGIC_NUMBER_MAJOR
+    from ._core import MODULE_MAGIC_NUMBER_MINOR as MODULE_MAGIC_NUMBER_MINOR
+    from ._core import Finfo, Server
+    from ._dispatch.callback import CallBack as CallBack
     from ._dispatch.modules import Entry
 
     table = _core.Table
@@ -53,6 +63,8 @@ if TYPE_CHECKING:
 else:
     try:
         from . import _core
+        from ._core import MODULE_MAGIC_NUMBER_MAJOR as MODULE_MAGIC_NUMBER_MAJOR
+        from ._core import MODULE_MAGIC_NUMBER_MINOR as MODULE_MAGIC_NUMBER_MINOR
         from ._core import Table as table  # noqa: N813
 
         _inside = True
@@ -61,6 +73,23 @@ else:
         from ._table import mp_table as table
 
         _inside = False
+
+    # What few servers need is loaded when it is first asked for.
+    _LAZY = dict.fromkeys(("CGIStdin", "CGIStdout", "NullIO"), "_cgi")
+    _LAZY["CallBack"] = "_dispatch.callback"
+
+    def __getattr__(name):
+        module = _LAZY.get(name)
+        if module is None:
+            hint = "; it exists inside httpd only" if name.startswith("MODULE_MAGIC_NUMBER_") else ""
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+        __import__(f"mod_python.{module}")
+        value = globals()[name] = getattr(sys.modules[f"mod_python.{module}"], name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_LAZY})
+
 
 make_table = table
 
@@ -156,6 +185,25 @@ def config_tree() -> list[Any]:
     return _core.config_tree()
 
 
+def stat(fname: str | bytes | os.PathLike[str], wanted: int) -> Finfo:
+    """Return information on a file, as httpd sees it; it can be assigned to ``req.finfo``.
+
+    Args:
+        fname: name of the file.
+        wanted: which fields, ``APR_FINFO_*`` or-ed.  Without ``APR_FINFO_LINK`` a
+            symbolic link is followed.
+
+    Returns:
+        the information; of a file that does not exist, with `filetype` `APR_NOFILE`.
+
+    Raises:
+        OSError: any other failure.
+        RuntimeError: outside httpd.
+    """
+    _server("stat()")
+    return _core.stat(fname, wanted)
+
+
 def register_cleanup(
     callable: Callable[[Any], object],  # noqa: A002  (documented name)
     data: Any = None,
@@ -229,6 +277,41 @@ def module_info(label: str) -> Entry:
     return _importer.default().labels[label]
 
 
+def modules_graph(verbose: int = 0) -> str:
+    """Return all modules of the importer, and what they import, as a graph.
+
+    Args:
+        verbose: true for times, generations and counters.
+
+    Returns:
+        text in the language ``dot`` of Graphviz.
+    """
+    from ._dispatch import graph
+
+    return graph.render(list(_importer.default().labels.values()), bool(verbose))
+
+
+def request_modules_graph(verbose: int = 0) -> str:
+    """Return the modules of the running request, and what they import, as a graph.
+
+    Args:
+        verbose: true for times, generations and counters.
+
+    Returns:
+        text in the language ``dot`` of Graphviz; outside a request, an empty graph.
+    """
+    from ._dispatch import graph
+
+    current = _scope.current()
+    entries = []
+    if current is not None:
+        labels = _importer.default().labels
+        entries = [labels[label] for label in current.seen()]
+        if current.handler.entry is not None:
+            entries.append(current.handler.entry)
+    return graph.render(entries, bool(verbose))
+
+
 def get_handler_root() -> str | None:
     """Return the directory that ``~/`` stands for, or None if there is none.
 
@@ -263,3 +346,77 @@ def get_current_options() -> table:
         _server("get_current_options()")
         return main_server.get_options()
     return current.subject.get_options()  # type: ignore[no-any-return]
+
+
+def build_cgi_env(req: Any) -> table:
+    """Return the CGI variables of a request.
+
+    Args:
+        req: the request; its `subprocess_env` is filled.
+
+    Returns:
+        a copy of ``req.subprocess_env`` with ``GATEWAY_INTERFACE`` ``Python-CGI/1.1``,
+        ``SCRIPT_NAME``, and ``HTTP_AUTHORIZATION`` if the client sent that header.
+    """
+    from . import _cgi
+
+    return _cgi.build_cgi_env(req)
+
+
+def setup_cgi(req: Any) -> tuple[dict[str, str], Any, Any]:
+    """Make this process look like that of a CGI script.
+
+    The variables of the request go into `os.environ`, ``sys.stdin`` and
+    ``sys.stdout`` become a `CGIStdin` and a `CGIStdout`, ``sys.argv`` is emptied.  All of
+    these belong to the process or the interpreter, so one request at a time.
+
+    Args:
+        req: the request.
+
+    Returns:
+        (environment, stdin, stdout) as they were, for `restore_nocgi`.
+    """
+    from . import _cgi
+
+    return _cgi.setup_cgi(req)
+
+
+def restore_nocgi(env: Mapping[str, str], stdin: Any, stdout: Any) -> None:
+    """Undo `setup_cgi`.
+
+    Args:
+        env, stdin, stdout: what `setup_cgi` returned.
+    """
+    from . import _cgi
+
+    _cgi.restore_nocgi(env, stdin, stdout)
+
+
+def init(name: str, server: Server) -> CallBack:
+    """Set up this module for an interpreter.  Not for applications.
+
+    Args:
+        name: name of the interpreter.
+        server: the main server.
+
+    Returns:
+        a `CallBack`.
+    """
+    global interpreter, main_server
+    interpreter = name
+    main_server = server
+    sys.argv = ["mod_python"]
+    from ._dispatch.callback import CallBack
+
+    return CallBack()
+
+
+if not TYPE_CHECKING:
+    # For help() and ``from mod_python.apache import *``.
+    __all__ = [
+        name
+        for name, value in globals().items()
+        if not name.startswith("_")
+        and name not in ("Status", "TYPE_CHECKING", "annotations", "init")
+        and type(value) is not type(sys)
+    ]

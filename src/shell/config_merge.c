@@ -80,6 +80,8 @@ void *mp_merge_dir_conf(apr_pool_t *p, void *base, void *add)
                                         inner->input_filters);
     conf->output_filters = chain_filters(p, outer->output_filters,
                                          inner->output_filters);
+    if (!conf->authn)
+        conf->authn = outer->authn;
     if (!conf->interpreter)
         conf->interpreter = outer->interpreter;
     if (!conf->python_path)
@@ -135,12 +137,14 @@ void *mp_merge_server_conf(apr_pool_t *p, void *base, void *add)
 
     conf->options = inherit_table(p, outer->options, inner->options);
     conf->config = inherit_table(p, outer->config, inner->config);
-    if (!conf->connection)
-        conf->connection = outer->connection;
     if (!conf->connection_input)
         conf->connection_input = outer->connection_input;
     if (!conf->connection_output)
         conf->connection_output = outer->connection_output;
+    if (!conf->connection)
+        conf->connection = outer->connection;
+    if (!conf->pre_connection)
+        conf->pre_connection = outer->pre_connection;
     if (!conf->interpreter)
         conf->interpreter = outer->interpreter;
     if (!conf->python_path)

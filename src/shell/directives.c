@@ -31,46 +31,13 @@ const char *const mp_phase_names[MP_PHASES] = {
     [MP_CONTENT]           = "PythonHandler",
     [MP_LOG]               = "PythonLogHandler",
     [MP_CLEANUP]           = "PythonCleanupHandler",
-    [MP_CONNECTION]        = "PythonConnectionHandler"
+    [MP_QUICK]             = "PythonQuickHandler",
+    [MP_MAP_TO_STORAGE]    = "PythonMapToStorageHandler",
+    [MP_CONNECTION]        = "PythonConnectionHandler",
+    [MP_PRE_CONNECTION]    = "PythonPreConnectionHandler",
+    [MP_CHILD_INIT]        = "PythonChildInitHandler",
+    [MP_CHILD_EXIT]        = "PythonChildExitHandler"
 };
-
-enum { FEATURE_INPUT_FILTER = MP_PHASES, FEATURE_OUTPUT_FILTER, FEATURE_PDB, FEATURES };
-
-/* What this version runs.  A directive whose feature is 0 here is parsed and
- * checked like the others and then refused; set it to 1 once there is code
- * that acts on it. */
-static const struct { int runs; const char *what; } feature[FEATURES] = {
-    [MP_POST_READ_REQUEST]  = { 0, "run the post-read-request phase" },
-    [MP_TRANS]              = { 0, "run the URI translation phase" },
-    [MP_HEADER_PARSER]      = { 0, "run the header parser phase" },
-    [MP_INIT]               = { 0, "run the init phase" },
-    [MP_ACCESS]             = { 0, "run the access phase" },
-    [MP_AUTHEN]             = { 0, "run the authentication phase" },
-    [MP_AUTHZ]              = { 0, "run the authorization phase" },
-    [MP_TYPE]               = { 0, "run the type phase" },
-    [MP_FIXUP]              = { 0, "run the fix-up phase" },
-    [MP_CONTENT]            = { 1, "run the content phase" },
-    [MP_LOG]                = { 0, "run the log phase" },
-    [MP_CLEANUP]            = { 0, "run the cleanup phase" },
-    [MP_CONNECTION]         = { 1, "run connection handlers" },
-    [FEATURE_INPUT_FILTER]  = { 1, "run input filters" },
-    [FEATURE_OUTPUT_FILTER] = { 1, "run output filters" },
-    [FEATURE_PDB]           = { 0, "run handlers under pdb" }
-};
-
-/* 1 only in the build that tests parsing and merging apart from running. */
-#ifndef MP_ACCEPT_ALL
-#define MP_ACCEPT_ALL 0
-#endif
-
-static const char *require_feature(cmd_parms *cmd, int which)
-{
-    if (feature[which].runs || MP_ACCEPT_ALL)
-        return NULL;
-    return apr_psprintf(cmd->pool, "%s: this version of mod_python does not %s "
-                        "yet; remove the directive",
-                        cmd->cmd->name, feature[which].what);
-}
 
 /* ---- lists of handlers ---------------------------------------------------- */
 
@@ -100,6 +67,18 @@ static void append_handlers(cmd_parms *cmd, mp_hlist **list,
     }
     (*list)->handlers = handlers;
     (*list)->n = old + added;
+}
+
+mp_hlist *mp_one_handler(cmd_parms *cmd, const char *text, const mp_section *section)
+{
+    mp_hlist *list = apr_pcalloc(cmd->pool, sizeof(*list));
+
+    list->id = mp_in_htaccess(cmd) ? 0 : ++last_list_id;
+    list->n = 1;
+    list->handlers = apr_pcalloc(cmd->pool, sizeof(*list->handlers));
+    list->handlers[0].text = text;
+    list->handlers[0].section = section;
+    return list;
 }
 
 static void append_to_phase(cmd_parms *cmd, mp_phase_conf *pc,
@@ -153,10 +132,11 @@ static const char *phase_handler(cmd_parms *cmd, void *mconfig, const char *args
         || (error = mp_section_of(cmd, conf, &section)) != NULL
         || (error = mp_parse_handlers(cmd, args, section,
                                        phase != MP_POST_READ_REQUEST
-                                       && phase != MP_TRANS, &line)) != NULL)
+                                       && phase != MP_TRANS && phase != MP_QUICK
+                                       && phase != MP_MAP_TO_STORAGE, &line)) != NULL)
         return error;
     append_to_phase(cmd, &conf->phase[phase], &line, section, 0);
-    return require_feature(cmd, phase);
+    return NULL;
 }
 
 static const char *handler_module(cmd_parms *cmd, void *mconfig, const char *args)
@@ -171,12 +151,9 @@ static const char *handler_module(cmd_parms *cmd, void *mconfig, const char *arg
         || (error = mp_section_of(cmd, conf, &section)) != NULL
         || (error = mp_parse_handlers(cmd, args, section, 1, &line)) != NULL)
         return error;
-    for (phase = 0; phase < MP_REQUEST_PHASES; phase++)
+    for (phase = 0; phase <= MP_CLEANUP; phase++)
         append_to_phase(cmd, &conf->phase[phase], &line, section, 1);
-    /* It stands for every phase, so it works when every phase does. */
-    for (phase = 0; phase < MP_REQUEST_PHASES && !error; phase++)
-        error = require_feature(cmd, phase);
-    return error;
+    return NULL;
 }
 
 static const char *connection_handler(cmd_parms *cmd, void *mconfig, const char *args)
@@ -197,7 +174,40 @@ static const char *connection_handler(cmd_parms *cmd, void *mconfig, const char 
                             APR_ARRAY_IDX(line.handlers, line.handlers->nelts - 1,
                                           const char *));
     append_handlers(cmd, &server->connection, &line, section, 0);
-    return require_feature(cmd, MP_CONNECTION);
+    return NULL;
+}
+
+/* The other lists of a server; cmd->info is the phase. */
+static const char *server_handler(cmd_parms *cmd, void *mconfig, const char *args)
+{
+    mp_server_conf *server = mp_server_conf_of(cmd->server);
+    int phase = (int)(apr_uintptr_t)cmd->info;
+    const mp_section *section;
+    mp_handler_line line;
+    const char *error;
+
+    if ((error = ap_check_cmd_context(cmd, NOT_IN_LIMIT)) != NULL
+        || (error = mp_section_of(cmd, mconfig, &section)) != NULL
+        || (error = mp_parse_handlers(cmd, args, NULL, 0, &line)) != NULL)
+        return error;
+    append_handlers(cmd, phase == MP_CHILD_INIT ? &server->child_init
+                         : phase == MP_CHILD_EXIT ? &server->child_exit
+                         : &server->pre_connection, &line, section, 0);
+    return NULL;
+}
+
+static const char *authn_provider(cmd_parms *cmd, void *mconfig, const char *text)
+{
+    mp_dir_conf *conf = mconfig;
+    const mp_section *section;
+    const char *error;
+
+    if ((error = ap_check_cmd_context(cmd, NOT_IN_LIMIT)) != NULL
+        || (error = mp_section_of(cmd, conf, &section)) != NULL
+        || (error = mp_check_handler(cmd, text, section)) != NULL)
+        return error;
+    conf->authn = mp_one_handler(cmd, text, section);
+    return NULL;
 }
 
 /* Both directives of connection filters; cmd->info is the place of the list. */
@@ -249,13 +259,13 @@ static const char *import_module(cmd_parms *cmd, void *mconfig, const char *text
     return NULL;
 }
 
-/* PythonInputFilter and PythonOutputFilter; cmd->info is the feature. */
+/* PythonInputFilter and PythonOutputFilter; cmd->info is 1 for input. */
 static const char *filter(cmd_parms *cmd, void *mconfig, const char *text,
                           const char *name)
 {
     mp_dir_conf *conf = mconfig;
-    int which = (int)(apr_uintptr_t)cmd->info;
-    const mp_filter **chain = which == FEATURE_INPUT_FILTER ? &conf->input_filters
+    int is_input = cmd->info != NULL;
+    const mp_filter **chain = is_input ? &conf->input_filters
                                                             : &conf->output_filters;
     const mp_section *section;
     const char *error;
@@ -282,10 +292,10 @@ static const char *filter(cmd_parms *cmd, void *mconfig, const char *text,
     f->handler.section = section;
     f->next = *chain;                   /* hides an earlier one of that name */
     *chain = f;
-    if (!mp_register_filter(lower, which == FEATURE_INPUT_FILTER))
+    if (!mp_register_filter(lower, is_input))
         return apr_psprintf(cmd->pool, "%s: \"%s\" is the name of a filter of another "
                             "module; choose another name", cmd->cmd->name, name);
-    return require_feature(cmd, which);
+    return NULL;
 }
 
 /* ---- settings ------------------------------------------------------------ */
@@ -299,17 +309,16 @@ static mp_server_conf *server_level(cmd_parms *cmd)
 typedef struct flag_place {
     apr_size_t in_dir;
     apr_size_t in_server;
-    int feature;                        /* needed for On, or -1 */
 } flag_place;
 
-#define FLAG_PLACE(field, needs) \
-    { APR_OFFSETOF(mp_dir_conf, field), APR_OFFSETOF(mp_server_conf, field), needs }
+#define FLAG_PLACE(field) \
+    { APR_OFFSETOF(mp_dir_conf, field), APR_OFFSETOF(mp_server_conf, field) }
 
-static flag_place flag_debug = FLAG_PLACE(debug, -1);
-static flag_place flag_autoreload = FLAG_PLACE(autoreload, -1);
-static flag_place flag_enable_pdb = FLAG_PLACE(enable_pdb, FEATURE_PDB);
-static flag_place flag_per_directory = FLAG_PLACE(interp_per_directory, -1);
-static flag_place flag_per_directive = FLAG_PLACE(interp_per_directive, -1);
+static flag_place flag_debug = FLAG_PLACE(debug);
+static flag_place flag_autoreload = FLAG_PLACE(autoreload);
+static flag_place flag_enable_pdb = FLAG_PLACE(enable_pdb);
+static flag_place flag_per_directory = FLAG_PLACE(interp_per_directory);
+static flag_place flag_per_directive = FLAG_PLACE(interp_per_directive);
 
 static const char *flag(cmd_parms *cmd, void *mconfig, int on)
 {
@@ -324,8 +333,7 @@ static const char *flag(cmd_parms *cmd, void *mconfig, int on)
         *(int *)((char *)server + place->in_server) = on != 0;
         apr_table_setn(server->config, cmd->cmd->name, on ? "1" : "0");
     }
-    /* Off asks for nothing that might be missing. */
-    return on && place->feature >= 0 ? require_feature(cmd, place->feature) : NULL;
+    return NULL;
 }
 
 static const char *optimize(cmd_parms *cmd, void *mconfig, int on)
@@ -439,6 +447,20 @@ const command_rec mp_directives[] = {
     PHASE("PythonHandler", MP_CONTENT, ANYWHERE),
     PHASE("PythonLogHandler", MP_LOG, ANYWHERE),
     PHASE("PythonCleanupHandler", MP_CLEANUP, ANYWHERE),
+    PHASE("PythonQuickHandler", MP_QUICK, SERVER_ONLY),
+    PHASE("PythonMapToStorageHandler", MP_MAP_TO_STORAGE, SERVER_ONLY),
+    AP_INIT_TAKE1("PythonAuthnProvider", authn_provider, NULL, ANYWHERE,
+                  "what AuthBasicProvider python asks: module[::object]"),
+    AP_INIT_RAW_ARGS("PythonPreConnectionHandler", server_handler,
+                     (void *)(apr_uintptr_t)MP_PRE_CONNECTION, SERVER_ONLY,
+                     "handlers that see a connection before it is used: "
+                     "module[::object] ..."),
+    AP_INIT_RAW_ARGS("PythonChildInitHandler", server_handler,
+                     (void *)(apr_uintptr_t)MP_CHILD_INIT, SERVER_ONLY,
+                     "handlers for the beginning of a child: module[::object] ..."),
+    AP_INIT_RAW_ARGS("PythonChildExitHandler", server_handler,
+                     (void *)(apr_uintptr_t)MP_CHILD_EXIT, SERVER_ONLY,
+                     "handlers for the end of a child: module[::object] ..."),
     AP_INIT_RAW_ARGS("PythonHandlerModule", handler_module, NULL, ANYWHERE,
                      "module with handlers for any of the request phases"),
     AP_INIT_RAW_ARGS("PythonConnectionHandler", connection_handler, NULL, SERVER_ONLY,
@@ -447,9 +469,9 @@ const command_rec mp_directives[] = {
                       "filters of what connections bring: module[::object] ..."),
     CONNECTION_FILTER("PythonConnectionOutputFilter", connection_output,
                       "filters of what goes out on connections: module[::object] ..."),
-    FILTER("PythonInputFilter", FEATURE_INPUT_FILTER,
+    FILTER("PythonInputFilter", 1,
            "an input filter: module[::object] [name]"),
-    FILTER("PythonOutputFilter", FEATURE_OUTPUT_FILTER,
+    FILTER("PythonOutputFilter", 0,
            "an output filter: module[::object] [name]"),
     AP_INIT_TAKE2("PythonImport", import_module, NULL, SERVER_ONLY,
                   "what each child imports when it starts: module[::function] "

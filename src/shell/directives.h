@@ -26,6 +26,9 @@ const char *mp_section_of(cmd_parms *cmd, mp_dir_conf *conf,
 const char *mp_check_handler(cmd_parms *cmd, const char *text,
                              const mp_section *section);
 
+/* A list of one handler, which was checked. */
+mp_hlist *mp_one_handler(cmd_parms *cmd, const char *text, const mp_section *section);
+
 /* Reads the arguments of a handler directive. */
 const char *mp_parse_handlers(cmd_parms *cmd, const char *args,
                               const mp_section *section, int extensions_allowed,

@@ -1,7 +1,7 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE.
  *
- * Hook functions.  Each answers one question first, without Python: is there a
- * Python handler for this phase here?  If not, it declines.
+ * Connections, the start of the server, and what we note about connections and
+ * requests.  The request phases are in phases.c.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -17,50 +17,10 @@
 
 APLOG_USE_MODULE(python);
 
-/* Content handler names that mean us; the second is the name of old. */
-#define HANDLER_NAME        "mod_python"
-#define HANDLER_NAME_LEGACY "python-program"
-
 static const char GIVE_BACK[] = "MOD_PYTHON_GIVE_BACK";
 static ap_filter_rec_t *give_back_filter;
 
 /* ---- which interpreter --------------------------------------------------- */
-
-static const char *directory_of_file(request_rec *r)
-{
-    const char *slash;
-
-    if (!r->filename)
-        return NULL;
-    if (r->finfo.filetype == APR_DIR) {
-        apr_size_t n = strlen(r->filename);
-        if (n && r->filename[n - 1] == '/')
-            return r->filename;
-        return apr_pstrcat(r->pool, r->filename, "/", NULL);
-    }
-    slash = strrchr(r->filename, '/');
-    return slash ? apr_pstrmemdup(r->pool, r->filename, slash - r->filename + 1) : NULL;
-}
-
-/* The rules of naming, in their order: PythonInterpreter, the file's
- * directory, the directive's directory, the server's name. */
-mp_interp *mp_interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
-                                     const mp_section *section)
-{
-    const char *name;
-
-    if (conf->interpreter)
-        return mp_interp_of(conf->interpreter);
-    if (conf->interp_per_directory == 1) {
-        name = directory_of_file(r);
-        return mp_interp_get(name ? name : "main_interpreter");
-    }
-    if (conf->interp_per_directive == 1) {
-        name = section ? mp_handler_directory(r->pool, section, r->filename) : NULL;
-        return mp_interp_get(name ? name : "main_interpreter");
-    }
-    return mp_interp_of(mp_server_conf_of(r->server)->default_interpreter);
-}
 
 /* A connection has no file and its handler no directory. */
 mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf)
@@ -72,50 +32,13 @@ mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf)
     return mp_interp_of(conf->default_interpreter);
 }
 
-/* ---- request phases ------------------------------------------------------ */
-
-static int run_request_phase(request_rec *r, mp_phase phase)
-{
-    mp_dir_conf *conf = mp_dir_conf_of(r);
-    mp_call call = { .phase = phase, .r = r, .c = r->connection };
-    int status;
-
-    call.list = mp_find_hlist(&conf->phase[phase], r->filename, &call.ext);
-    if (!call.list)
-        return DECLINED;
-    status = mp_python_call(mp_interpreter_of_request(r, conf, call.list->handlers[0].section),
-                            MP_CALL_REQUEST, &call);
-    if (call.rest && !APR_BRIGADE_EMPTY(call.rest)) {
-        /* Output that was queued and not flushed.  With an error status httpd
-         * makes the page; otherwise it is sent now, after Python was left.
-         * With the end of the stream in the same brigade httpd knows the
-         * length, and a short answer leaves in one segment. */
-        if (status == OK || status == DONE || status == DECLINED) {
-            if (status != DECLINED && phase == MP_CONTENT)
-                APR_BRIGADE_INSERT_TAIL(call.rest, apr_bucket_eos_create(
-                                        r->connection->bucket_alloc));
-            ap_pass_brigade(r->output_filters, call.rest);
-        }
-        apr_brigade_cleanup(call.rest);
-    }
-    return status;
-}
-
-static int content_handler(request_rec *r)
-{
-    if (!r->handler || (strcmp(r->handler, HANDLER_NAME) != 0
-                        && strcmp(r->handler, HANDLER_NAME_LEGACY) != 0))
-        return DECLINED;
-    return run_request_phase(r, MP_CONTENT);
-}
-
 /* ---- connections --------------------------------------------------------- */
 
 static int process_connection(conn_rec *c)
 {
     mp_server_conf *conf = mp_server_conf_of(c->base_server);
     mp_call call = { .phase = MP_CONNECTION, .c = c };
-    mp_slot *first;
+    mp_record *record;
     mp_interp *interp;
     int status;
 
@@ -124,18 +47,30 @@ static int process_connection(conn_rec *c)
         return DECLINED;
     /* The event MPM runs this hook again for every request of a connection
      * that was kept alive. */
-    first = ap_get_module_config(c->conn_config, &python_module);
-    if (first && first->declined)
+    record = mp_conn_record(c);
+    if (record && record->declined)
         return DECLINED;
     call.list = conf->connection;
     interp = mp_interpreter_of_conn(conf);
     status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
     if (status == DECLINED) {
         mp_conn_slot(c, interp);
-        first = ap_get_module_config(c->conn_config, &python_module);
-        first->declined = 1;
+        mp_conn_record(c)->declined = 1;
     }
     return status;
+}
+
+/* Whoever may not connect gets nothing to see, not even a TLS handshake. */
+static int pre_connection(conn_rec *c, void *csd)
+{
+    mp_server_conf *conf = mp_server_conf_of(c->base_server);
+    mp_call call = { .phase = MP_PRE_CONNECTION, .c = c };
+
+    (void)csd;
+    if (!conf->pre_connection || c->master)
+        return DECLINED;
+    call.list = conf->pre_connection;
+    return mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_PRE_CONNECTION, &call);
 }
 
 /* ---- giving bytes back --------------------------------------------------- */
@@ -246,58 +181,80 @@ static void find_optional_functions(void)
     add_bytes_in = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_in);
 }
 
-/* ---- slots --------------------------------------------------------------- */
+/* ---- records and slots --------------------------------------------------- */
 
-static apr_status_t slots_gone(void *data)
+static apr_status_t record_gone(void *data)
 {
+    mp_record *record = data;
     mp_slot *slot;
 
     MP_COUNT(records, -1);
-    for (slot = data; slot; slot = slot->next) {
+    for (slot = &record->slot; slot; slot = slot->next) {
         if (slot->object)
             mp_python_call(slot->interp, MP_CALL_DETACH, slot);
     }
     return APR_SUCCESS;
 }
 
-/* The first slot lies in the record's own configuration vector; nearly always
- * it is the only one. */
-static mp_slot *find_slot(ap_conf_vector_t *vector, apr_pool_t *pool, mp_interp *interp)
+mp_record *mp_conn_record(const conn_rec *c)
 {
-    mp_slot *first = ap_get_module_config(vector, &python_module), *slot, *empty = NULL;
+    return ap_get_module_config(c->conn_config, &python_module);
+}
 
-    for (slot = first; slot; slot = slot->next) {
+mp_record *mp_request_record(const request_rec *r)
+{
+    return ap_get_module_config(r->request_config, &python_module);
+}
+
+static mp_record *note(ap_conf_vector_t *vector, apr_pool_t *pool)
+{
+    mp_record *record = ap_get_module_config(vector, &python_module);
+
+    if (!record) {
+        record = apr_pcalloc(pool, sizeof(*record));
+        ap_set_module_config(vector, &python_module, record);
+        MP_COUNT(records, 1);
+        apr_pool_cleanup_register(pool, record, record_gone, apr_pool_cleanup_null);
+    }
+    return record;
+}
+
+mp_record *mp_note_request(request_rec *r)
+{
+    return note(r->request_config, r->pool);
+}
+
+static mp_slot *find_slot(mp_record *record, apr_pool_t *pool, mp_interp *interp)
+{
+    mp_slot *slot, *empty = NULL;
+
+    for (slot = &record->slot; slot; slot = slot->next) {
         if (slot->interp == interp)
             return slot;
-        if (!slot->object && !empty)
+        if (!slot->object && !empty && !slot->queued && !slot->type_set)
             empty = slot;
     }
-    if (empty) {
-        empty->interp = interp;
-        return empty;
+    if (!empty) {
+        empty = apr_pcalloc(pool, sizeof(*empty));
+        empty->next = record->slot.next;
+        record->slot.next = empty;
     }
-    slot = apr_pcalloc(pool, sizeof(*slot));
-    slot->interp = interp;
-    if (first) {
-        slot->next = first->next;
-        first->next = slot;
-    }
-    else {
-        ap_set_module_config(vector, &python_module, slot);
-        MP_COUNT(records, 1);
-        apr_pool_cleanup_register(pool, slot, slots_gone, apr_pool_cleanup_null);
-    }
-    return slot;
+    empty->interp = interp;
+    empty->queued = 0;
+    empty->type_set = 0;
+    empty->dynamic = 0;
+    empty->cleanups = 0;
+    return empty;
 }
 
 mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp)
 {
-    return find_slot(c->conn_config, c->pool, interp);
+    return find_slot(note(c->conn_config, c->pool), c->pool, interp);
 }
 
 mp_slot *mp_request_slot(request_rec *r, mp_interp *interp)
 {
-    return find_slot(r->request_config, r->pool, interp);
+    return find_slot(note(r->request_config, r->pool), r->pool, interp);
 }
 
 /* ---- logging ------------------------------------------------------------- */
@@ -382,6 +339,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         ref->name = s->server_hostname ? s->server_hostname : "main_interpreter";
         conf->default_interpreter = ref;
     }
+    mp_register_ssi();
     ap_add_version_component(pconf, "mod_python/" MP_VERSION);
     for (end = version; *end && *end != ' ' && *end != '+'; end++)
         ;
@@ -389,6 +347,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                              apr_pstrmemdup(pconf, version, end - version), NULL));
     if (check_connection_lists(main_server, "PythonConnectionHandler",
                                APR_OFFSETOF(mp_server_conf, connection)) != OK
+        || check_connection_lists(main_server, "PythonPreConnectionHandler",
+                                  APR_OFFSETOF(mp_server_conf, pre_connection)) != OK
         || check_connection_lists(main_server, "PythonConnectionInputFilter",
                                   APR_OFFSETOF(mp_server_conf, connection_input)) != OK
         || check_connection_lists(main_server, "PythonConnectionOutputFilter",
@@ -399,7 +359,21 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
 
 static void child_init(apr_pool_t *pchild, server_rec *s)
 {
+    server_rec *one;
+
     mp_python_child_init(pchild, s);
+    for (one = s; one; one = one->next) {
+        mp_server_conf *conf = mp_server_conf_of(one);
+        mp_server_call call = { MP_CHILD_EXIT, one, conf->child_exit };
+
+        /* Those for the end are noted first: what is set up last goes first. */
+        if (conf->child_exit)
+            mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_SERVER, &call);
+        call.phase = MP_CHILD_INIT;
+        call.list = conf->child_init;
+        if (conf->child_init)
+            mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_SERVER, &call);
+    }
 }
 
 void mp_register_hooks(apr_pool_t *p)
@@ -408,7 +382,6 @@ void mp_register_hooks(apr_pool_t *p)
      * handler finds the client's certificate and the negotiated protocol. */
     static const char *const after_ssl[] = { "mod_ssl.c", NULL };
 
-    (void)p;
     give_back_filter = ap_register_input_filter(GIVE_BACK, give_back, NULL,
                                                 AP_FTYPE_CONNECTION);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
@@ -416,6 +389,10 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
     mp_register_filter_hooks();
+    mp_register_lock_hooks();
+    mp_register_exports();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
-    ap_hook_handler(content_handler, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
+    mp_register_phases();
+    mp_register_providers(p);
 }

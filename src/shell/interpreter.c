@@ -122,13 +122,6 @@ mp_thread *mp_this_thread(void)
 
 /* ---- the audited pair --------------------------------------------------- */
 
-typedef struct {
-    mp_thread *thread;
-    mp_interp *outer;               /* interpreter the thread was in before */
-    PyThreadState *aside;           /* thread state to put back on leaving */
-    int same;                       /* was attached to this very state */
-} mp_entry;
-
 /* Attach the calling thread to an interpreter that is READY. */
 static int attach(mp_interp *interp, mp_entry *e)
 {
@@ -441,11 +434,21 @@ int mp_python_call(mp_interp *interp, mp_what what, void *arg)
     mp_entry e;
     int status;
 
-    if (!py.started || !interp || !ensure_ready(interp) || !attach(interp, &e))
+    if (!mp_enter(interp, &e))
         return HTTP_INTERNAL_SERVER_ERROR;
     status = call_attached(interp, what, arg);
     detach(&e);
     return status;
+}
+
+int mp_enter(mp_interp *interp, mp_entry *e)
+{
+    return py.started && interp && ensure_ready(interp) && attach(interp, e);
+}
+
+void mp_leave(mp_entry *e)
+{
+    detach(e);
 }
 
 int mp_run_in(mp_interp *interp, void (*function)(mp_interp *))

@@ -38,6 +38,7 @@ typedef struct mp_thread {
     int inside;                     /* nesting depth of attach() */
     volatile int waiting;           /* in mp_wait_readable(), GIL released */
     mp_interp *current;
+    struct mp_acquired *acquired;   /* what other modules entered (exports.c) */
     struct mp_thread *next, **prev; /* all threads, under registry */
     PyThreadState *states[MP_MAX_INTERPRETERS];
 } mp_thread;
@@ -66,6 +67,19 @@ extern mp_python py;
 /* Wait for one's turn to take the GIL; let the next one.  Called without it. */
 void mp_gate_pass(mp_gate *g, mp_thread *t);
 void mp_gate_leave(mp_gate *g, mp_thread *t);
+
+/* What attaching a thread has to put back. */
+typedef struct mp_entry {
+    mp_thread *thread;
+    mp_interp *outer;               /* interpreter the thread was in before */
+    PyThreadState *aside;           /* thread state to put back on leaving */
+    int same;                       /* was attached to this very state */
+} mp_entry;
+
+/* Enter an interpreter, made if need be, and leave it.  The pairs nest.  False,
+ * and nothing to leave, if it could not be entered. */
+int mp_enter(mp_interp *interp, mp_entry *e);
+void mp_leave(mp_entry *e);
 
 /* The record of the calling thread, made if need be; NULL without memory. */
 mp_thread *mp_this_thread(void);

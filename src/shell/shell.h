@@ -6,11 +6,16 @@
  *   directives.c   the directive table: what is accepted where
  *   config_merge.c per-directory and per-server configuration: making,
  *                  merging and reading them
- *   hooks.c        the hook functions: "is a Python handler configured here?"
+ *   hooks.c        connections, the start of the server, what is registered
  *   filters.c      filters of requests and connections
+ *   phases.c       the request phases: "is a Python handler configured here?"
+ *   ssi.c          the element "python" of mod_include
+ *   providers.c    authentication and authorisation providers
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
+ *   locks.c        locks between processes
+ *   exports.c      functions for other modules (include/mod_python.h)
  *
  * The core (src/core, Cython) includes this header too: it reads the
  * configuration structures below and calls the few functions marked MP_API.
@@ -37,8 +42,8 @@ extern "C" {
 extern MP_API module AP_MODULE_DECLARE_DATA python_module;
 
 /* ------------------------------------------------------------------------
- * Phases.  The order is httpd's; the first MP_REQUEST_PHASES are request
- * phases.  mp_phase_names[] (directives.c) holds the directive of each.
+ * Phases.  The first MP_REQUEST_PHASES are request phases, the twelve that have
+ * always been there in httpd's order.  mp_phase_names[] (directives.c) holds the directive of each.
  */
 typedef enum mp_phase {
     MP_POST_READ_REQUEST = 0,
@@ -53,8 +58,13 @@ typedef enum mp_phase {
     MP_CONTENT,
     MP_LOG,
     MP_CLEANUP,
+    MP_QUICK,                   /* from here on not part of PythonHandlerModule */
+    MP_MAP_TO_STORAGE,
     MP_REQUEST_PHASES,
     MP_CONNECTION = MP_REQUEST_PHASES,
+    MP_PRE_CONNECTION,
+    MP_CHILD_INIT,
+    MP_CHILD_EXIT,
     MP_PHASES
 } mp_phase;
 
@@ -141,6 +151,7 @@ typedef struct mp_dir_conf {
     const mp_options *options;
     const mp_filter *input_filters;
     const mp_filter *output_filters;
+    mp_hlist *authn;                    /* PythonAuthnProvider, or NULL */
     mp_interp_ref *interpreter;         /* PythonInterpreter, or NULL */
     const char *python_path;            /* PythonPath expression, or NULL */
     int debug;                          /* On 1, Off 0, MP_UNSET */
@@ -161,8 +172,11 @@ typedef struct mp_import {
 
 typedef struct mp_server_conf {
     mp_hlist *connection;               /* PythonConnectionHandler, or NULL */
-    mp_hlist *connection_input;         /* PythonConnectionInputFilter, or NULL */
-    mp_hlist *connection_output;        /* PythonConnectionOutputFilter, or NULL */
+    mp_hlist *pre_connection;           /* likewise, as the next two */
+    mp_hlist *connection_input;
+    mp_hlist *connection_output;
+    mp_hlist *child_init;               /* not inherited by virtual hosts */
+    mp_hlist *child_exit;
     apr_table_t *options;               /* live: get_options() of this server */
     apr_table_t *config;                /* live: get_config() of this server */
     mp_interp_ref *interpreter;         /* PythonInterpreter outside sections */
@@ -230,9 +244,25 @@ typedef enum mp_what {
     MP_CALL_CONNECTION,         /* mp_call: a connection handler */
     MP_CALL_IMPORT,             /* mp_import */
     MP_CALL_DETACH,             /* mp_slot: its record is going away */
+    MP_CALL_CLEANUP,            /* mp_slot: run the callables for the request's end */
+    MP_CALL_PRE_CONNECTION,     /* mp_call: a connection comes in */
+    MP_CALL_SERVER,             /* mp_server_call: the child begins */
+    MP_CALL_PASSWORD,           /* mp_auth_call, as the next two */
+    MP_CALL_REALM,
+    MP_CALL_AUTHORIZE,
+    MP_CALL_SSI,                /* mp_ssi_call */
     MP_CALL_EXIT,               /* NULL: the child ends */
-    MP_CALL_FILTER              /* mp_filter_run (filters.h) */
+    MP_CALL_FILTER,             /* mp_filter_run (filters.h) */
+    MP_CALL_OBJECT              /* mp_object: another module wants it */
 } mp_what;
+
+/* Which Python object is wanted: one of the three is not NULL. */
+typedef struct mp_object {
+    request_rec *r;
+    conn_rec *c;
+    server_rec *s;
+    void *object;               /* out: PyObject *, a reference for the caller */
+} mp_object;
 
 /* One call into Python, on the stack of the hook function. */
 typedef struct mp_call {
@@ -244,6 +274,34 @@ typedef struct mp_call {
     apr_bucket_brigade *rest;   /* out: queued output the hook still has to send,
                                  * after Python was left */
 } mp_call;
+
+/* Handlers for the beginning or the end of a child. */
+typedef struct mp_server_call {
+    mp_phase phase;             /* MP_CHILD_INIT or MP_CHILD_EXIT */
+    server_rec *s;
+    const mp_hlist *list;
+} mp_server_call;
+
+/* A question to an authentication or authorisation provider (providers.c). */
+typedef struct mp_auth_call {
+    request_rec *r;
+    const mp_hlist *list;
+    const char *one;            /* the user; the arguments of Require */
+    const char *two;            /* the password; the realm; NULL */
+    const char *result;         /* out: the hash for a realm, or NULL */
+} mp_auth_call;
+
+/* An element of a page of mod_include (ssi.c). */
+typedef struct mp_ssi_call {
+    request_rec *r;
+    const char *code;
+    int exec;                   /* statements; else an expression */
+    apr_bucket_brigade *out;    /* where its output goes */
+} mp_ssi_call;
+
+#define MP_AUTH_NO      0
+#define MP_AUTH_YES     1
+#define MP_AUTH_UNKNOWN 2       /* no such user; anything else is an error */
 
 /* Start Python in this child; run PythonImport.  Never fails the child: what
  * goes wrong is logged, and requests for Python answer 500. */
@@ -280,10 +338,29 @@ MP_API server_rec *mp_main_server(void);
 typedef struct mp_slot {
     mp_interp *interp;
     void *object;               /* PyObject *, or NULL */
-    int declined;               /* first slot of a connection: its handler
-                                 * declined, so it carries HTTP from then on */
+    apr_off_t queued;           /* request: what its object remembers even if it is */
+    int type_set;               /* dropped and made anew, see the core */
+    unsigned dynamic;           /* request: phases (1 << mp_phase) with handlers
+                                 * that were added while it was processed */
+    int cleanups;               /* request: the object has callables to run at its end */
     struct mp_slot *next;
 } mp_slot;
+
+/* What we note about a connection or request; lies in its configuration vector. */
+typedef struct mp_record {
+    mp_slot slot;               /* the first; nearly always it is the only one */
+    int declined;               /* connection: its handler declined, so it carries
+                                 * HTTP from then on */
+    int init_ran;               /* request: PythonInitHandler had its turn */
+    int no_file;                /* request: its content is made in a <Location> */
+    int at_end;                 /* request: end_of_request() is registered */
+} mp_record;
+
+/* The records, or NULL if nothing was noted yet. */
+mp_record *mp_conn_record(const conn_rec *c);
+mp_record *mp_request_record(const request_rec *r);
+/* The record, made if need be. */
+mp_record *mp_note_request(request_rec *r);
 
 MP_API mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp);
 MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
@@ -303,9 +380,36 @@ MP_API int mp_wait_readable(int fd, int timeout_ms);
 void mp_register_end_hooks(void);
 
 /* ------------------------------------------------------------------------
+ * Locks between processes (locks.c), numbered from 0.  Never to be called with
+ * the GIL held: they wait.
+ */
+
+/* How many there are; 0 if this child cannot use them. */
+MP_API int mp_lock_count(void);
+/* Take a lock.  APR_EBUSY if it is taken and wait is 0; APR_EINVAL if there is
+ * no such lock. */
+MP_API apr_status_t mp_lock_take(int number, int wait);
+/* Give it back, from whichever thread.  APR_EINVAL if this process does not
+ * have it. */
+MP_API apr_status_t mp_lock_release(int number);
+
+void mp_register_lock_hooks(void);
+
+/* For other modules (exports.c). */
+void mp_register_exports(void);
+
+/* ------------------------------------------------------------------------
  * Hooks (hooks.c)
  */
 void mp_register_hooks(apr_pool_t *p);
+void mp_register_phases(void);              /* phases.c */
+void mp_register_ssi(void);                 /* ssi.c */
+void mp_register_providers(apr_pool_t *p);  /* providers.c */
+
+/* A request has handlers for a phase that its configuration does not name, or
+ * callables to run at its end, in the interpreter of this slot. */
+MP_API void mp_add_dynamic(request_rec *r, mp_slot *slot, mp_phase phase);
+MP_API void mp_add_cleanups(request_rec *r, mp_slot *slot);
 
 /* The interpreter for a request and a directive in a section (NULL: unknown),
  * and for a connection. */

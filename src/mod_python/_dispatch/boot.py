@@ -6,7 +6,25 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mod_python import _core
+
+
+def private_module() -> None:
+    """Make ``import _apache`` work; what it holds is loaded when it is asked for."""
+    module = type(sys)("_apache", "Services behind mod_python; private.")
+
+    def load(name: str) -> Any:
+        from . import private
+
+        if name == "__path__":
+            raise AttributeError(name)  # the import system asks whether it is a package
+        return getattr(private, name)
+
+    module.__dict__["__getattr__"] = load
+    module.__dict__["__dir__"] = lambda: load("__all__")
+    sys.modules["_apache"] = module
 
 
 def start(name: str, shell_version: str) -> _core.Entry:
@@ -33,8 +51,11 @@ def start(name: str, shell_version: str) -> _core.Entry:
 
     from .dispatcher import Dispatcher
 
+    private_module()
     apache.interpreter = name
-    dispatcher = Dispatcher(name, one_process=_core.exists_config_define("ONE_PROCESS"))
+    # "httpd -X" is -DDEBUG to the MPMs, which then are one process, too.
+    one_process = _core.exists_config_define("ONE_PROCESS") or _core.exists_config_define("DEBUG")
+    dispatcher = Dispatcher(name, one_process=one_process)
     entry = _core.Entry(name, dispatcher)
     apache.main_server = _core.main_server(entry)
     dispatcher.importer.autoreload = bool(apache.main_server.settings[1])

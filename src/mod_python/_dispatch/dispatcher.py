@@ -1,8 +1,8 @@
 """Runs the handlers of a phase, of a connection, of a PythonImport.
 
-One `Dispatcher` per interpreter; the core calls its five methods and nothing
-else (that for filters is in `filtering`).  `request` and `connection` run for every request and connection, so they
-are written out rather than divided into small functions: a warm handler costs
+One `Dispatcher` per interpreter; the core calls its methods and nothing else.
+`request` and `connection` run for every request and connection, so they are
+written out rather than divided into small functions: a warm handler costs
 a comparison of settings, one look-up in its module and the call.
 """
 
@@ -13,13 +13,14 @@ from time import monotonic
 from mod_python._constants import (
     APLOG_ERR,
     DECLINED,
+    HTTP_FORBIDDEN,
     HTTP_INTERNAL_SERVER_ERROR,
     OK,
     Status,
 )
 from mod_python.errors import SERVER_RETURN
 
-from . import cleanup, filtering, report, resolve, scope
+from . import cleanup, filtering, providers, report, resolve, scope, ssi
 from .handler import Handler
 from .hlist import mp_hlist
 from .importer import Importer, default
@@ -48,6 +49,8 @@ PHASES: dict[str, tuple[tuple[int, ...] | None, str]] = {
     "PythonHandler": (_BOTH, "handler"),
     "PythonLogHandler": (_BOTH, "loghandler"),
     "PythonCleanupHandler": (_EVERY, "cleanuphandler"),
+    "PythonQuickHandler": (_ONLY, "quickhandler"),
+    "PythonMapToStorageHandler": (_ONLY, "maptostoragehandler"),
 }
 
 # Statuses beyond these are no HTTP statuses; -1 is DECLINED, -2 DONE.
@@ -176,6 +179,19 @@ class Dispatcher:
             return HTTP_INTERNAL_SERVER_ERROR
         return status
 
+    def cleanup(self, req: Any, function: Callable[[Any], object], data: Any) -> None:
+        """Call what was registered with `req.register_cleanup`; a failure is logged.
+
+        Args:
+            req: the request, which has ended.
+            function: the callable.
+            data: its argument.
+        """
+        try:
+            function(data)
+        except BaseException as exc:
+            report.cleanup(req, function, self.name, exc)
+
     @scope.entry_point("conn")
     def connection(self, conn: Any, handler: Handler) -> int:
         """Run a connection handler.
@@ -204,6 +220,66 @@ class Dispatcher:
             return status
         except BaseException as exc:
             return report.connection(conn, handler, self.name, exc)
+
+    @scope.entry_point("conn")
+    def pre_connection(self, conn: Any, handlers: tuple[Handler, ...]) -> int:
+        """Show a new connection to its handlers.
+
+        Args:
+            conn: the connection.
+            handlers: the handlers, at least one.
+
+        Returns:
+            OK, or the status of the handler that refused; an error refuses, too.
+        """
+        settings = conn.settings
+        for handler in handlers:
+            try:
+                conn._hlist = mp_hlist([handler])
+                name = handler.object_name or "preconnectionhandler"
+                function: Any = resolve.find(handler, name, conn, settings, self.importer)
+                status = check_status(function(conn), handler, "returned")
+            except BaseException as exc:
+                report.connection(conn, handler, self.name, exc)
+                return HTTP_INTERNAL_SERVER_ERROR
+            if status not in (OK, DECLINED):
+                # DONE is no refusal for httpd.
+                return status if status > 0 else HTTP_FORBIDDEN
+        return OK
+
+    @scope.entry_point("server")
+    def child(self, server: Any, phase: str, handlers: tuple[Handler, ...]) -> None:
+        """Run the handlers for the beginning of a child, or note those for its end.
+
+        The latter are found now, so that a mistake shows when the server starts.
+
+        Args:
+            server: the server they are configured for.
+            phase: PythonChildInitHandler or PythonChildExitHandler.
+            handlers: the handlers, at least one.
+        """
+        settings = server.settings
+        at_end = phase == "PythonChildExitHandler"
+        for handler in reversed(handlers) if at_end else handlers:
+            try:
+                name = handler.object_name or ("childexithandler" if at_end else "childinithandler")
+                function: Any = resolve.find(handler, name, server, settings, self.importer)
+                if at_end:
+                    cleanup.register(function, server, server)
+                else:
+                    function(server)
+            except BaseException as exc:
+                report.python_import(server.log_error, handler.text, self.name, exc, phase)
+
+    def element(self, req: Any, text: bytes, is_exec: bool) -> tuple[int, bytes]:
+        """Run an element of a page of mod_include; see `ssi.run`."""
+        return ssi.run(req, text, is_exec, self.name)
+
+    def provider(
+        self, req: Any, phase: str, handler: Handler, default_name: str, args: tuple[str, ...]
+    ) -> bool | bytes | int | None:
+        """Ask a provider function; see `providers.ask`."""
+        return providers.ask(req, phase, handler, default_name, args, self.name, self.importer)
 
     @scope.entry_point("server")
     def import_(self, text: str) -> bool:
@@ -254,8 +330,8 @@ def _debugged(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Wrap a handler so that it runs under pdb, on the terminal of httpd."""
 
     def run(arg: Any) -> Any:
-        import pdb
+        from . import debugger
 
-        return pdb.runcall(function, arg)
+        return debugger.call(function, arg)
 
     return run

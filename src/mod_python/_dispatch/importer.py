@@ -317,6 +317,7 @@ class Importer:
         loading = parent is not None and parent.owner == get_ident()
         if parent is entry:
             raise plain(ImportError(f"Import cycle: {entry.file} imports itself", path=entry.file))
+        entry.asked(loading)
         if current is None:
             current = scope.current()
         if autoreload is None:

@@ -78,14 +78,20 @@ class Entry:
         loading: the module object it is executing, or None.
         pending: `children` of the load in progress.
         missing: a warning was logged that the file has gone.
+        atime: when the importer was last asked for the module, seconds since the
+            epoch; 0.0 for never.
+        direct: how often handlers and `import_module` asked for it.
+        indirect: how often other modules did while they were loaded.
         log: whether the next load is logged.
     """
 
     __slots__ = (
         "__weakref__",
+        "atime",
         "checked",
         "children",
         "ctime",
+        "direct",
         "directory",
         "dirty",
         "failed",
@@ -93,6 +99,7 @@ class Entry:
         "file",
         "generation",
         "importer",
+        "indirect",
         "instance",
         "label",
         "loading",
@@ -115,8 +122,9 @@ class Entry:
         self.importer = importer
         self.module: ModuleType | None = None
         self.stamp: Stamp | None = None
-        self.mtime = self.ctime = 0.0
+        self.mtime = self.ctime = self.atime = 0.0
         self.instance = self.generation = 0
+        self.direct = self.indirect = 0
         self.children: dict[Entry, ModuleType] = {}
         self.names: dict[str, tuple[str | None, float]] = {}
         self.checked = 0.0
@@ -128,6 +136,19 @@ class Entry:
         self.pending: dict[Entry, ModuleType] = {}
         self.missing = False
         self.log = False
+
+    @property
+    def reload(self) -> bool:
+        """Whether the module is loaded again when it is next asked for."""
+        return self.dirty
+
+    def asked(self, indirect: bool = False) -> None:
+        """Count that somebody asked for the module."""
+        self.atime = time()
+        if indirect:
+            self.indirect += 1
+        else:
+            self.direct += 1
 
     def __repr__(self) -> str:
         return f"<Entry {self.file!r}>"

@@ -267,7 +267,8 @@ def request(
 
     Returns:
         the status of the phase: 500; DONE if a page was sent, the response had
-        begun, or the client has gone; 408 if the client took too long.
+        begun, or the client has gone; 408 if the client took too long and no
+        page was sent.
     """
     try:
         if client_gone(exc):
@@ -279,17 +280,25 @@ def request(
             return DONE
         if isinstance(exc, ConnectionTimeout):
             emit(req.log_error, [f"{phase} {handler.text}: {exc}"], APLOG_INFO)
+            if debug and phase not in _AFTER_RESPONSE and not _begun(req):
+                lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
+                return _send_page(req, [*lines, "(an OSError: the client took longer than httpd's Timeout)"])
             return HTTP_REQUEST_TIME_OUT
         lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
         emit(req.log_error, lines, APLOG_ERR)
         if phase not in _AFTER_RESPONSE:
-            if req.bytes_sent or req.sent_bodyct:
+            if _begun(req):
                 return _cut_off(req)
             if debug:
-                return _send_page(req, lines)
+                return _send_page(req, [*lines, *_modules(req, handler)])
     except BaseException as failure:
         last_resort(failure, exc)
     return HTTP_INTERNAL_SERVER_ERROR
+
+
+def _begun(req: Any) -> bool:
+    """Whether a part of the response was sent, perhaps by a request that it was redirected to."""
+    return bool(req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None)
 
 
 def _cut_off(req: Any) -> int:
@@ -302,6 +311,19 @@ def _cut_off(req: Any) -> int:
         return HTTP_INTERNAL_SERVER_ERROR
     cut_off()
     return DONE
+
+
+def _modules(req: Any, handler: Handler) -> list[str]:
+    """What is said about the modules of a request, for the client only."""
+    from . import graph
+
+    # Without it the handler's module is an ordinary one, or could not be found.
+    first = handler.entry
+    if first is None:
+        return []
+    labels = first.importer.labels
+    seen = [labels[label] for label in getattr(req, "_mp_seen", None) or () if label in labels]
+    return ["", "Modules of this request:", *graph.listing([first, *seen])]
 
 
 def _send_page(req: Any, lines: list[str]) -> int:
@@ -392,17 +414,40 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     return HTTP_INTERNAL_SERVER_ERROR
 
 
-def python_import(log: Callable[[str, int], object], text: str, interpreter: str, exc: BaseException) -> None:
-    """Report an exception of a PythonImport.
+def cleanup(req: Any, function: object, interpreter: str, exc: BaseException) -> None:
+    """Report an exception of a callable that ran at the end of a request.
+
+    Args:
+        req: the request.
+        function: the callable.
+        interpreter: name of the interpreter.
+        exc: the exception.
+    """
+    try:
+        title = _title(interpreter, "register_cleanup", repr(function))
+        emit(req.log_error, _lines(title, [], exc, interpreter), APLOG_ERR)
+    except BaseException as failure:
+        last_resort(failure, exc)
+
+
+def python_import(
+    log: Callable[[str, int], object],
+    text: str,
+    interpreter: str,
+    exc: BaseException,
+    phase: str = "PythonImport",
+) -> None:
+    """Report an exception of a PythonImport, or of a handler for a child's beginning or end.
 
     Args:
         log: writes one line with a level.
         text: ``module`` or ``module::function``.
         interpreter: name of the interpreter.
         exc: the exception.
+        phase: the directive.
     """
     try:
-        title = _title(interpreter, "PythonImport", text)
+        title = _title(interpreter, phase, text)
         emit(log, _lines(title, [], exc, interpreter), APLOG_ERR)
     except BaseException as failure:
         last_resort(failure, exc)

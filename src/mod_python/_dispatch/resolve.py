@@ -91,6 +91,7 @@ def prepare(handler: Handler, subject: Any, settings: tuple[Any, ...], importer:
     else:
         entry, module = handler.entry, None
     if entry is not None:
+        entry.asked()
         module = importer.get(entry, bool(autoreload), bool(debug))
         handler.due = entry.checked + importer.interval
     else:

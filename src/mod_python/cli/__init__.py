@@ -14,7 +14,7 @@ import sys
 import click
 
 from mod_python import mp_version
-from mod_python.cli.facts import module_config, module_location, version
+from mod_python.cli.facts import include_dir, module_config, module_location, version
 from mod_python.cli.serve import serve
 from mod_python.httpd.errors import HttpdError
 
@@ -46,6 +46,7 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(include_dir)
 main.add_command(module_config)
 main.add_command(module_location)
 main.add_command(version)

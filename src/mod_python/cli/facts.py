@@ -1,4 +1,4 @@
-"""``mod_python version``, ``module-config``, ``module-location``: what is installed."""
+"""``mod_python version``, ``module-config``, ``module-location``, ``include-dir``: what is installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mod_python.httpd.config import module_so, quote
 from mod_python.httpd.errors import ConfigError
 from mod_python.httpd.find import HttpdNotFoundError, find_httpd
 
-__all__ = ["module_config", "module_location", "version"]
+__all__ = ["include_dir", "module_config", "module_location", "version"]
 
 
 def _module() -> Path:
@@ -37,6 +37,12 @@ def module_config() -> None:
 def module_location() -> None:
     """Print the path of the module that httpd loads."""
     click.echo(str(_module()))
+
+
+@click.command("include-dir")
+def include_dir() -> None:
+    """Print the directory of mod_python.h, for httpd modules in C that use Python."""
+    click.echo(str(module_so().parent / "include"))
 
 
 @click.command("version")

@@ -113,7 +113,7 @@ class Settings:
         options: Values for ``PythonOption`` in the server's configuration.
         flags: ``Python*`` settings for the whole server, such as
             ``{"PythonDebug": "On"}``. ``PythonInterpreter main_interpreter`` is among them
-            unless set otherwise.
+            unless set otherwise; None leaves a setting out.
         error_log: Where ``ErrorLog`` points.
         error_log_format: Value of ``ErrorLogFormat``, or None for httpd's own format.
         log_level: Value of ``LogLevel``.
@@ -135,7 +135,7 @@ class Settings:
     modules: Sequence[str] = ()
     defines: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
-    flags: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str | None] = field(default_factory=dict)
     error_log: str = "logs/error_log"
     error_log_format: str | None = None
     log_level: str = "warn"
@@ -403,7 +403,7 @@ def _python(settings: Settings) -> list[str]:
     if not settings.python:
         return []
     # Many extension packages refuse to be imported in a sub-interpreter.
-    flags = {"PythonInterpreter": "main_interpreter", **settings.flags}
-    lines = [f"{name} {quote(value)}" for name, value in flags.items()]
+    flags: dict[str, str | None] = {"PythonInterpreter": "main_interpreter", **settings.flags}
+    lines = [f"{name} {quote(value)}" for name, value in flags.items() if value is not None]
     lines += [f"PythonOption {quote(key)} {quote(value)}" for key, value in settings.options.items()]
     return lines

@@ -102,6 +102,10 @@ class HttpdProcess:
             StartError: The program could not be run.
         """
         settings = self.settings
+        stdout: int | IO[Any] | None = self._stderr
+        if stdout is subprocess.PIPE:
+            # One process may stop in a debugger, which talks to the terminal.
+            stdout = None if self.one_process else subprocess.DEVNULL
         settings.pid_file.unlink(missing_ok=True)
         command = _command(settings)
         command += ["-X"] if self.one_process else ["-DFOREGROUND"]
@@ -111,7 +115,7 @@ class HttpdProcess:
                 env=settings.httpd.environ(),
                 cwd=settings.root,
                 stdin=None if self.one_process else subprocess.DEVNULL,
-                stdout=self._stderr if self._stderr is not subprocess.PIPE else subprocess.DEVNULL,
+                stdout=stdout,
                 stderr=self._stderr,
                 start_new_session=True,
                 preexec_fn=_death_signal() if self._die_with_parent else None,

@@ -76,7 +76,8 @@ class Server:
         tls: True for TLS on all ports; or the numbers of the ports with TLS, counted
             from 0, such as ``[1]``.
         options: Values for ``PythonOption``.
-        flags: ``Python*`` settings for the whole server, such as ``{"PythonDebug": "On"}``.
+        flags: ``Python*`` settings for the whole server, such as ``{"PythonDebug": "On"}``;
+            ``{"PythonInterpreter": None}`` for httpd's default, one per virtual host.
         defines: More names for ``Define``.
         modules: More modules to load, such as ``"mod_rewrite"``.
         log_level: Value of ``LogLevel``; not above ``notice``.
@@ -99,7 +100,7 @@ class Server:
         listen: int = 1,
         tls: bool | Sequence[int] = False,
         options: Mapping[str, str] | None = None,
-        flags: Mapping[str, str] | None = None,
+        flags: Mapping[str, str | None] | None = None,
         defines: Mapping[str, str] | None = None,
         modules: Sequence[str] = (),
         log_level: str = "debug",

@@ -1,0 +1,382 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE.
+ *
+ * The request phases.  Each hook function answers one question first, without
+ * Python: is there a Python handler for this phase here?  If not, it declines.
+ *
+ * A phase has the handlers that the configuration in force names, which run in
+ * the interpreter that belongs to them, and those that Python code added while
+ * the request was processed, which run in the interpreter that added them
+ * (mp_slot.dynamic).  Nearly always that is one interpreter and one call.
+ *
+ * The end of a request is a pre-cleanup of its pool, so that everything of it
+ * can still be looked at: first the callables of req.register_cleanup(), then
+ * PythonCleanupHandler.  It is registered late, when it is known that there is
+ * something to do: by a Python phase, before the content phase (for sub-requests
+ * that are run, not only looked up), and before logging (for requests that ended
+ * early).
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "shell.h"
+
+#include <ap_expr.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <util_filter.h>
+
+APLOG_USE_MODULE(python);
+
+/* Content handler names that mean us; the second is the name of old. */
+#define HANDLER_NAME        "mod_python"
+#define HANDLER_NAME_LEGACY "python-program"
+
+static int is_our_name(const char *handler)
+{
+    return handler && (strcmp(handler, HANDLER_NAME) == 0
+                       || strcmp(handler, HANDLER_NAME_LEGACY) == 0);
+}
+
+/* ---- which interpreter --------------------------------------------------- */
+
+static const char *directory_of_file(request_rec *r)
+{
+    const char *slash;
+
+    if (!r->filename)
+        return NULL;
+    if (r->finfo.filetype == APR_DIR) {
+        apr_size_t n = strlen(r->filename);
+        if (n && r->filename[n - 1] == '/')
+            return r->filename;
+        return apr_pstrcat(r->pool, r->filename, "/", NULL);
+    }
+    slash = strrchr(r->filename, '/');
+    return slash ? apr_pstrmemdup(r->pool, r->filename, slash - r->filename + 1) : NULL;
+}
+
+/* The rules of naming, in their order: PythonInterpreter, the file's
+ * directory, the directive's directory, the server's name. */
+mp_interp *mp_interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
+                                const mp_section *section)
+{
+    const char *name;
+
+    if (conf->interpreter)
+        return mp_interp_of(conf->interpreter);
+    if (conf->interp_per_directory == 1) {
+        name = directory_of_file(r);
+        return mp_interp_get(name ? name : "main_interpreter");
+    }
+    if (conf->interp_per_directive == 1) {
+        name = section ? mp_handler_directory(r->pool, section, r->filename) : NULL;
+        return mp_interp_get(name ? name : "main_interpreter");
+    }
+    return mp_interp_of(mp_server_conf_of(r->server)->default_interpreter);
+}
+
+/* ---- running a phase ----------------------------------------------------- */
+
+static int has_handlers(const mp_phase_conf *pc)
+{
+    return pc->all || pc->ext;
+}
+
+static apr_status_t end_of_request(void *data);
+
+static void at_end(request_rec *r)
+{
+    mp_record *record = mp_note_request(r);
+
+    if (!record->at_end) {
+        record->at_end = 1;
+        apr_pool_pre_cleanup_register(r->pool, r, end_of_request);
+    }
+}
+
+void mp_add_dynamic(request_rec *r, mp_slot *slot, mp_phase phase)
+{
+    (void)r;
+    slot->dynamic |= 1u << phase;
+}
+
+void mp_add_cleanups(request_rec *r, mp_slot *slot)
+{
+    slot->cleanups = 1;
+    at_end(r);
+}
+
+/* Whether the next handler of a phase has its turn after this status; the
+ * dispatcher has the same rule for the handlers of one interpreter. */
+static int goes_on(mp_phase phase, int status)
+{
+    switch (phase) {
+    case MP_CLEANUP:
+        return 1;
+    case MP_TRANS:
+    case MP_AUTHEN:
+    case MP_AUTHZ:
+    case MP_TYPE:
+    case MP_QUICK:
+    case MP_MAP_TO_STORAGE:
+        return status == DECLINED;
+    default:
+        return status == OK || status == DECLINED;
+    }
+}
+
+static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
+                            const mp_hlist *list, const char *ext)
+{
+    mp_call call = { .phase = phase, .r = r, .c = r->connection, .list = list, .ext = ext };
+    int status = mp_python_call(interp, MP_CALL_REQUEST, &call);
+
+    if (call.rest && !APR_BRIGADE_EMPTY(call.rest)) {
+        /* Output that was queued and not flushed.  With an error status httpd
+         * makes the page; otherwise it is sent now, after Python was left.
+         * With the end of the stream in the same brigade httpd knows the
+         * length, and a short answer leaves in one segment. */
+        if (status == OK || status == DONE || status == DECLINED) {
+            if (status != DECLINED && (phase == MP_CONTENT || phase == MP_QUICK))
+                APR_BRIGADE_INSERT_TAIL(call.rest, apr_bucket_eos_create(
+                                        r->connection->bucket_alloc));
+            ap_pass_brigade(r->output_filters, call.rest);
+        }
+        apr_brigade_cleanup(call.rest);
+    }
+    return status;
+}
+
+static int run_added(request_rec *r, mp_phase phase, const mp_interp *except, int status)
+{
+    mp_record *record = mp_request_record(r);
+    mp_slot *slot;
+
+    for (slot = record ? &record->slot : NULL; slot; slot = slot->next) {
+        if (!(slot->dynamic & 1u << phase) || slot->interp == except)
+            continue;
+        if (!goes_on(phase, status))
+            break;
+        status = call_interpreter(r, phase, slot->interp, NULL, NULL);
+    }
+    return status;
+}
+
+static int run_phase(request_rec *r, mp_phase phase)
+{
+    mp_dir_conf *conf = mp_dir_conf_of(r);
+    const char *ext;
+    const mp_hlist *list = mp_find_hlist(&conf->phase[phase], r->filename, &ext);
+    mp_interp *interp = NULL;
+    int status = DECLINED;
+
+    if (!list && !mp_request_record(r))
+        return DECLINED;
+    if (phase != MP_CLEANUP && has_handlers(&conf->phase[MP_CLEANUP]))
+        at_end(r);
+    if (list) {
+        interp = mp_interpreter_of_request(r, conf, list->handlers[0].section);
+        status = call_interpreter(r, phase, interp, list, ext);
+    }
+    return run_added(r, phase, interp, status);
+}
+
+/* ---- the end of a request ------------------------------------------------- */
+
+static apr_status_t end_of_request(void *data)
+{
+    request_rec *r = data;
+    mp_record *record = mp_request_record(r);
+    mp_slot *slot;
+
+    for (slot = record ? &record->slot : NULL; slot; slot = slot->next) {
+        if (slot->cleanups)
+            mp_python_call(slot->interp, MP_CALL_CLEANUP, slot);
+    }
+    run_phase(r, MP_CLEANUP);
+    return APR_SUCCESS;
+}
+
+/* ---- the hooks, in the order of httpd ------------------------------------- */
+
+/* Run the init handlers, unless they had their turn. */
+static int init_phase(request_rec *r)
+{
+    mp_record *record = mp_request_record(r);
+
+    if (record && record->init_ran)
+        return DECLINED;
+    if (!has_handlers(&mp_dir_conf_of(r)->phase[MP_INIT])
+        && !(record && record->slot.dynamic))
+        return DECLINED;
+    mp_note_request(r)->init_ran = 1;
+    return run_phase(r, MP_INIT);
+}
+
+/* Nothing is mapped yet: what is configured is the server's. */
+static int post_read_request(request_rec *r)
+{
+    int status = init_phase(r);
+
+    if (status != OK && status != DECLINED)
+        return status;
+    return run_phase(r, MP_POST_READ_REQUEST);
+}
+
+/* Instead of all phases but logging.  Sub-requests that only look something up
+ * (lookup) are no requests for content. */
+static int quick_handler(request_rec *r, int lookup)
+{
+    return lookup ? DECLINED : run_phase(r, MP_QUICK);
+}
+
+/* Whether the content is Python's, by handlers inside <Location>, is to be seen
+ * during translation only: afterwards httpd starts again with the server's
+ * configuration.  Handlers of other phases there guard or log files, so they do
+ * not count. */
+static int before_translation(request_rec *r)
+{
+    const mp_hlist *list = mp_dir_conf_of(r)->phase[MP_CONTENT].all;
+    const core_dir_config *core;
+    const char *name, *error = NULL;
+
+    if (!list || (list->handlers[0].section->kind != MP_SECTION_LOCATION
+                  && list->handlers[0].section->kind != MP_SECTION_LOCATION_MATCH))
+        return DECLINED;
+    core = ap_get_core_module_config(r->per_dir_config);
+    name = core->expr_handler ? ap_expr_str_exec(r, core->expr_handler, &error)
+                              : core->handler;
+    if (!error && is_our_name(name))
+        mp_note_request(r)->no_file = 1;
+    return DECLINED;
+}
+
+static int translate_name(request_rec *r)
+{
+    return run_phase(r, MP_TRANS);
+}
+
+/* A page that Python makes inside <Location> has no file.  Looking for one is
+ * what the core would do in this hook, after all translation is done. */
+static int map_to_storage(request_rec *r)
+{
+    int status = run_phase(r, MP_MAP_TO_STORAGE);
+    mp_record *record = mp_request_record(r);
+
+    if (status != DECLINED || !record || !record->no_file || r->proxyreq)
+        return status;
+    r->filename = NULL;
+    r->path_info = NULL;
+    return OK;
+}
+
+static int header_parser(request_rec *r)
+{
+    int status = init_phase(r);
+
+    if (status != OK && status != DECLINED)
+        return status;
+    return run_phase(r, MP_HEADER_PARSER);
+}
+
+static int check_access(request_rec *r)
+{
+    return run_phase(r, MP_ACCESS);
+}
+
+static int check_authn(request_rec *r)
+{
+    int status = run_phase(r, MP_AUTHEN);
+    const char *type;
+
+    if (status == HTTP_UNAUTHORIZED && (type = ap_auth_type(r)) != NULL) {
+        const char *header = r->proxyreq == PROXYREQ_PROXY ? "Proxy-Authenticate"
+                                                           : "WWW-Authenticate";
+        ap_note_auth_failure(r);
+        /* That is for mod_auth_basic, which may be absent, to fill in. */
+        if (strcasecmp(type, "Basic") == 0 && ap_auth_name(r)
+            && !apr_table_get(r->err_headers_out, header))
+            apr_table_setn(r->err_headers_out, header,
+                           apr_pstrcat(r->pool, "Basic realm=\"",
+                                       ap_escape_quotes(r->pool, ap_auth_name(r)),
+                                       "\"", NULL));
+    }
+    return status;
+}
+
+static int check_authz(request_rec *r)
+{
+    return run_phase(r, MP_AUTHZ);
+}
+
+static int type_checker(request_rec *r)
+{
+    return run_phase(r, MP_TYPE);
+}
+
+static int fixups(request_rec *r)
+{
+    return run_phase(r, MP_FIXUP);
+}
+
+static int before_content(request_rec *r)
+{
+    if (has_handlers(&mp_dir_conf_of(r)->phase[MP_CLEANUP]))
+        at_end(r);
+    return DECLINED;
+}
+
+static int content_handler(request_rec *r)
+{
+    return is_our_name(r->handler) ? run_phase(r, MP_CONTENT) : DECLINED;
+}
+
+/* httpd logs a request that was redirected internally once, by its first
+ * record.  Those it was redirected to have log handlers only if they were added
+ * there, and clean-ups of their own. */
+static int log_transaction(request_rec *r)
+{
+    request_rec *next;
+    int status;
+
+    for (next = r; next; next = next->next) {
+        if (has_handlers(&mp_dir_conf_of(next)->phase[MP_CLEANUP]))
+            at_end(next);
+    }
+    status = run_phase(r, MP_LOG);
+    for (next = r->next; next && goes_on(MP_LOG, status); next = next->next)
+        status = run_added(next, MP_LOG, NULL, status);
+    return status;
+}
+
+void mp_register_phases(void)
+{
+    /* All are in the middle.  Within it, in phases where the first module that
+     * does not decline wins, before those that hardly ever decline. */
+    static const char *const before_alias[] = { "mod_alias.c", "mod_userdir.c",
+                                                "mod_vhost_alias.c", NULL };
+    static const char *const before_basic[] = { "mod_auth_basic.c", "mod_auth_digest.c",
+                                                "mod_auth_form.c", NULL };
+    static const char *const before_mime[] = { "mod_mime.c", NULL };
+
+    /* Python handlers may decide by anything, the URI above all, so they look
+     * at every internal redirect and sub-request: PER_URI, not PER_CONF. */
+    ap_hook_post_read_request(post_read_request, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_quick_handler(quick_handler, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_translate_name(before_translation, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_translate_name(translate_name, NULL, before_alias, APR_HOOK_MIDDLE);
+    ap_hook_map_to_storage(map_to_storage, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_header_parser(header_parser, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_access(check_access, NULL, NULL, APR_HOOK_MIDDLE,
+                         AP_AUTH_INTERNAL_PER_URI);
+    ap_hook_check_authn(check_authn, NULL, before_basic, APR_HOOK_MIDDLE,
+                        AP_AUTH_INTERNAL_PER_URI);
+    ap_hook_check_authz(check_authz, NULL, NULL, APR_HOOK_MIDDLE,
+                        AP_AUTH_INTERNAL_PER_URI);
+    ap_hook_type_checker(type_checker, NULL, before_mime, APR_HOOK_MIDDLE);
+    ap_hook_fixups(fixups, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_handler(before_content, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_handler(content_handler, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_log_transaction(log_transaction, NULL, NULL, APR_HOOK_MIDDLE);
+}
