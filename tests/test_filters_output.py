@@ -284,6 +284,18 @@ def big(req):
         req.write(b"0123456789abcdef" * 4096)
     return apache.OK
 
+def sends_file(req):
+    req.content_type = "text/plain"
+    req.write("before ", 0)
+    size = req.sendfile(os.path.dirname(__file__) + "/file_big.txt")
+    req.write(" %d" % size)
+    return apache.OK
+
+def fixup(req):
+    req.register_output_filter("early", upper)
+    req.add_output_filter("early")
+    return apache.OK
+
 def show(req):
     for key in ("leave",):
         if key in kept:
@@ -349,7 +361,7 @@ HANDLERS = "".join(
 </LocationMatch>
 """
     for name in (
-        ["page", "flushed", "with_length", "adds", "registers", "callables", "bad_adds", "missing", "big", "show"]
+        "page flushed with_length adds registers callables bad_adds missing big show sends_file".split()  # noqa: SIM905
     )
 )
 CONFIG = f"""
@@ -364,6 +376,9 @@ AddType text/plain .txt
 PythonOutputFilter filters
 PythonOutputFilter filters::Filters.method Method
 PythonOutputFilter filters::upper Wrong
+<Location /fixup/>
+    PythonFixupHandler filters::fixup
+</Location>
 <Location /default/>
     SetOutputFilter FILTERS
 </Location>
@@ -533,6 +548,11 @@ def test_row_10_3_callables_stack(server: Server) -> None:
     assert server.get("/callables").body == b"[(text)]"
 
 
+def test_row_10_3_added_in_an_earlier_phase(server: Server) -> None:
+    """By a fix-up handler, for a page that httpd serves by itself."""
+    assert server.get("/fixup/file.txt").body == b"FILE TEXT\n"
+
+
 def test_any_filter_of_httpd(server: Server) -> None:
     response = server.request("GET", "/adds?DEFLATE", headers={"Accept-Encoding": "gzip"})
     assert gzip.decompress(response.body) == b"text"
@@ -567,6 +587,10 @@ def test_row_10_8_a_large_file(server: Server) -> None:
     """Sent by httpd's own handler, as one bucket."""
     assert server.get("/upper/file_big.txt").body == LINES.upper()
     assert server.get("/short_reads/file_big.txt").body == LINES
+
+
+def test_row_10_8_behind_sendfile(server: Server) -> None:
+    assert server.get("/upper/sends_file").body == b"BEFORE " + LINES.upper() + b" %d" % len(LINES)
 
 
 def test_row_10_8_more_than_one_bucket(server: Server) -> None:
