@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from http.client import HTTPResponse
 from typing import Any
 
 import pytest
 
+from mod_python.httpd.find import find_httpd
 from mod_python.testing import Server
+from tests.processes import PREFORK
 from tests.scripted import receive_exactly
 from tests.servers import running
 
@@ -380,6 +384,37 @@ def test_connection_to_a_backend() -> None:
         got = peer.receive(b"never")
     assert got.startswith(b"HTTP/1.1 200 OK")
     assert b"text" in got
+
+
+@pytest.mark.skipif(
+    not shutil.which("curl") or not find_httpd().module_file("mod_http2") or PREFORK,
+    reason="needs curl, mod_http2 and an MPM with threads",
+)
+def test_http_2() -> None:
+    """A request's filters see its body, a connection's the frames; those of the streams are none."""
+    config = (
+        CONFIG.partition("<VirtualHost")[0]
+        + f"""
+        Protocols h2c http/1.1
+        H2MinWorkers 2
+        PythonOutputFilter filters::first first
+        PythonInputFilter filters::first first
+        <Location /page>
+            SetOutputFilter first
+            SetInputFilter first
+        </Location>
+        {HOSTS["exactly"].partition(chr(10))[2]}
+    """
+    )
+    with running(config, files={"filters.py": FILTERS}, modules=["mod_http2"], processes=1) as server:
+        command = ["curl", "-s", "--noproxy", "*", "--http2-prior-knowledge", "-w", " %{http_version} %{http_code}"]
+        done = subprocess.run(
+            [*command, "--data-binary", "abc", server.url + "/page"], capture_output=True, check=True, timeout=30
+        )
+        assert done.stdout == b"first first abc 2 200"
+        found = kept(server)
+    assert found["counts"][1] > 0
+    assert found["no_end"] == b""
 
 
 def test_a_host_without_filters(server: Server) -> None:

@@ -284,6 +284,18 @@ def big(req):
         req.write(b"0123456789abcdef" * 4096)
     return apache.OK
 
+def sends_file(req):
+    req.content_type = "text/plain"
+    req.write("before ", 0)
+    size = req.sendfile(os.path.dirname(__file__) + "/file_big.txt")
+    req.write(" %d" % size)
+    return apache.OK
+
+def fixup(req):
+    req.register_output_filter("early", upper)
+    req.add_output_filter("early")
+    return apache.OK
+
 def show(req):
     for key in ("leave",):
         if key in kept:
@@ -349,7 +361,7 @@ HANDLERS = "".join(
 </LocationMatch>
 """
     for name in (
-        ["page", "flushed", "with_length", "adds", "registers", "callables", "bad_adds", "missing", "big", "show"]
+        "page flushed with_length adds registers callables bad_adds missing big show sends_file".split()  # noqa: SIM905
     )
 )
 CONFIG = f"""
@@ -364,6 +376,9 @@ AddType text/plain .txt
 PythonOutputFilter filters
 PythonOutputFilter filters::Filters.method Method
 PythonOutputFilter filters::upper Wrong
+<Location /fixup/>
+    PythonFixupHandler filters::fixup
+</Location>
 <Location /default/>
     SetOutputFilter FILTERS
 </Location>
@@ -533,6 +548,11 @@ def test_row_10_3_callables_stack(server: Server) -> None:
     assert server.get("/callables").body == b"[(text)]"
 
 
+def test_row_10_3_added_in_an_earlier_phase(server: Server) -> None:
+    """By a fix-up handler, for a page that httpd serves by itself."""
+    assert server.get("/fixup/file.txt").body == b"FILE TEXT\n"
+
+
 def test_any_filter_of_httpd(server: Server) -> None:
     response = server.request("GET", "/adds?DEFLATE", headers={"Accept-Encoding": "gzip"})
     assert gzip.decompress(response.body) == b"text"
@@ -567,6 +587,10 @@ def test_row_10_8_a_large_file(server: Server) -> None:
     """Sent by httpd's own handler, as one bucket."""
     assert server.get("/upper/file_big.txt").body == LINES.upper()
     assert server.get("/short_reads/file_big.txt").body == LINES
+
+
+def test_row_10_8_behind_sendfile(server: Server) -> None:
+    assert server.get("/upper/sends_file").body == b"BEFORE " + LINES.upper() + b" %d" % len(LINES)
 
 
 def test_row_10_8_more_than_one_bucket(server: Server) -> None:
@@ -712,6 +736,41 @@ def test_many_at_once(server: Server) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# ---- data that comes slowly
+
+CGI = """#!/bin/sh
+printf 'Content-Type: text/plain\\n\\none\\n'
+while [ ! -e "$PATH_TRANSLATED" ]; do sleep 0.01; done
+printf 'two\\n'
+"""
+
+
+def test_a_slow_program() -> None:
+    """What a CGI program has said so far goes to the client while it thinks on."""
+    config = """
+        DocumentRoot ${SITE}
+        PythonPath "['${SITE}'] + sys.path"
+        PythonOutputFilter filters::lines lines
+        ScriptAlias /cgi/ ${SITE}/cgi/
+        <Location /cgi/>
+            SetOutputFilter lines
+        </Location>
+    """
+    files = {"filters.py": FILTERS, "cgi/slow": CGI}
+    with running(config, files=files, modules=["mod_cgi"]) as server:
+        (server.site / "cgi" / "slow").chmod(0o755)
+        with server.connect() as sock:
+            sock.sendall(b"GET /cgi/slow/go HTTP/1.0\r\n\r\n")
+            got = b""
+            while not got.endswith(b"\r\n\r\n<4>one\n"):
+                part = sock.recv(65536)
+                assert part, got
+                got += part
+            server.write_file("go", "")
+            rest = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert rest == b"<4>two\n"
 
 
 # ---- where it runs, and for how long

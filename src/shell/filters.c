@@ -218,6 +218,7 @@ static apr_status_t pass_queued(mp_filter_run *run)
     if (!APR_BRIGADE_EMPTY(run->out)) {
         rv = ap_pass_brigade(run->f->next, run->out);
         apr_brigade_cleanup(run->out);
+        run->passed = 1;
     }
     run->queued = 0;
     run->borrowed = 0;
