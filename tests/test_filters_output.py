@@ -753,13 +753,14 @@ def test_a_slow_program() -> None:
         DocumentRoot ${SITE}
         PythonPath "['${SITE}'] + sys.path"
         PythonOutputFilter filters::lines lines
+        ScriptSock cgid.sock
         ScriptAlias /cgi/ ${SITE}/cgi/
         <Location /cgi/>
             SetOutputFilter lines
         </Location>
     """
     files = {"filters.py": FILTERS, "cgi/slow": CGI}
-    with running(config, files=files, modules=["mod_cgi"]) as server:
+    with running(config, files=files, modules=["mod_cgid"]) as server:
         (server.site / "cgi" / "slow").chmod(0o755)
         with server.connect() as sock:
             sock.sendall(b"GET /cgi/slow/go HTTP/1.0\r\n\r\n")
