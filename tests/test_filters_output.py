@@ -245,6 +245,10 @@ def registers(req):
     req.write("text")
     return apache.OK
 
+def registers_early(req):
+    req.register_output_filter("early", upper)
+    return apache.OK
+
 def callables(req):
     req.content_type = "text/plain"
     def bracket(a, b):
@@ -378,6 +382,11 @@ PythonOutputFilter filters::Filters.method Method
 PythonOutputFilter filters::upper Wrong
 <Location /fixup/>
     PythonFixupHandler filters::fixup
+</Location>
+<Location /early>
+    SetHandler mod_python
+    PythonFixupHandler filters::registers_early
+    PythonHandler filters::adds
 </Location>
 <Location /default/>
     SetOutputFilter FILTERS
@@ -542,6 +551,10 @@ def test_row_10_3_registered_on_the_request(server: Server) -> None:
     assert isinstance(facts, list)
     assert facts[1:4] == ["Mine", 0, "filters::facts"]
     assert "mp_hlist" in str(facts[5]) or "'handler': 'filters::registers'" in str(facts[5])
+
+
+def test_registered_in_an_earlier_phase(server: Server) -> None:
+    assert server.get("/early?early").body == b"TEXT"
 
 
 def test_row_10_3_callables_stack(server: Server) -> None:

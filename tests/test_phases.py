@@ -205,6 +205,7 @@ def cleanup_one(req):
 
 def cleanup_two(req):
     req.log_error("cleanup two", apache.APLOG_NOTICE)
+    req.register_cleanup(lambda data: req.log_error(data, apache.APLOG_NOTICE), "registered at the end")
     return apache.HTTP_FORBIDDEN
 
 def write_late(req):
@@ -522,10 +523,11 @@ class TestEnd:
         server.allow("a clean-up fails")
         server.allow("in a cleanup handler")
         assert server.get("/cleanup/page.txt").text == "ValueError"
-        server.wait_for_log("cleanup two")
+        server.wait_for_log("registered at the end")
         server.wait_for_log("write refused in PythonCleanupHandler")
         log = server.error_log
         order = ["data None", "a clean-up fails", "first, last: kept", "cleanup one kept", "cleanup two"]
+        order.append("registered at the end")
         places = [log.index(text) for text in order]
         assert places == sorted(places)
         assert "write refused in PythonLogHandler" in log

@@ -63,7 +63,6 @@ cdef class Request(RequestFacts):
         return self.outb
 
     cdef bint is_untouched(self):
-        self.filters = None
         """Whether nothing on this object would be missed."""
         return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
             and self.added is None and self.cleanups is None and self.capsule is None \
@@ -190,7 +189,7 @@ cdef class Request(RequestFacts):
                              % type(callable).__name__)
         if self.cleanups is None:
             self.cleanups = []
-            mp_add_cleanups(r, mp_request_slot(r, self.entry.interp))
+        mp_add_cleanups(r, mp_request_slot(r, self.entry.interp))
         self.cleanups.append((callable, data))
 
     # -- what httpd works out -------------------------------------------------

@@ -93,8 +93,9 @@ cdef class RequestFacts(RequestIO):
 
     @property
     def filename(self):
-        """Name of the file, or None before translation."""
-        return path_text(self.rec().filename)
+        """Name of the file, or None: before translation, and for what has no file."""
+        cdef const char *name = self.rec().filename
+        return None if name == NULL or not name[0] else path_text(name)
 
     @filename.setter
     def filename(self, value):

@@ -65,6 +65,10 @@ void mp_gate_pass(mp_gate *g, mp_thread *t)
 
     if (take(g, NULL, t))
         return;
+    /* It has given up the GIL without leaving the gate (an internal redirect,
+     * whose handlers enter again) and must not wait for itself. */
+    if (take(g, t, t))
+        return;
     __atomic_add_fetch(&g->waiters, 1, __ATOMIC_SEQ_CST);
     for (;;) {
         int turn = __atomic_load_n(&g->turn, __ATOMIC_SEQ_CST);
@@ -74,8 +78,8 @@ void mp_gate_pass(mp_gate *g, mp_thread *t)
         owner = __atomic_load_n(&g->owner, __ATOMIC_SEQ_CST);
         if (owner) {
             left = __atomic_load_n(&g->since, __ATOMIC_RELAXED) + HOLD_LIMIT - now();
-            if (left > 0) {
-                limit.tv_nsec = left < HOLD_LIMIT ? left : HOLD_LIMIT;
+            if (left > 0 && left <= HOLD_LIMIT) {
+                limit.tv_nsec = left;
                 syscall(SYS_futex, &g->turn, FUTEX_WAIT_PRIVATE, turn, &limit, NULL, 0);
                 __atomic_store_n(&g->woken, 0, __ATOMIC_SEQ_CST);
                 continue;

@@ -94,6 +94,7 @@ static void thread_ends(void *data)
             t->states[i] = NULL;
         }
     }
+    mp_gate_leave(&py.gate, t);
     pthread_setspecific(py.key, NULL);
     forget_thread(t);
     leave_gate();
@@ -323,8 +324,10 @@ static int ensure_ready(mp_interp *interp)
          * that makes the interpreter. */
         if (t && t->inside && t->current) {
             PyThreadState *now = current_tstate();
-            if (now && now == t->states[t->current->index])
+            if (now && now == t->states[t->current->index]) {
                 aside = PyEval_SaveThread();
+                mp_gate_leave(&py.gate, t);
+            }
         }
         pthread_mutex_lock(&interp->making);
         state = __atomic_load_n(&interp->state, __ATOMIC_ACQUIRE);
@@ -336,8 +339,10 @@ static int ensure_ready(mp_interp *interp)
                              "mod_python: interpreter '%s' is ready", interp->name);
         }
         pthread_mutex_unlock(&interp->making);
-        if (aside)
+        if (aside) {
+            mp_gate_pass(&py.gate, t);
             PyEval_RestoreThread(aside);
+        }
     }
     return state == STATE_READY;
 }

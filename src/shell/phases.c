@@ -184,17 +184,26 @@ static int run_phase(request_rec *r, mp_phase phase)
 
 /* ---- the end of a request ------------------------------------------------- */
 
-static apr_status_t end_of_request(void *data)
+static void run_cleanups(request_rec *r)
 {
-    request_rec *r = data;
     mp_record *record = mp_request_record(r);
     mp_slot *slot;
 
     for (slot = record ? &record->slot : NULL; slot; slot = slot->next) {
-        if (slot->cleanups)
+        if (slot->cleanups) {
+            slot->cleanups = 0;
             mp_python_call(slot->interp, MP_CALL_CLEANUP, slot);
+        }
     }
+}
+
+static apr_status_t end_of_request(void *data)
+{
+    request_rec *r = data;
+
+    run_cleanups(r);
     run_phase(r, MP_CLEANUP);
+    run_cleanups(r);                    /* what those handlers have registered */
     return APR_SUCCESS;
 }
 
@@ -258,7 +267,9 @@ static int translate_name(request_rec *r)
 }
 
 /* A page that Python makes inside <Location> has no file.  Looking for one is
- * what the core would do in this hook, after all translation is done. */
+ * what the core would do in this hook, after all translation is done.  Modules
+ * that run later search the name for its last part (mod_negotiation,
+ * mod_speling), so it is empty, not NULL. */
 static int map_to_storage(request_rec *r)
 {
     int status = run_phase(r, MP_MAP_TO_STORAGE);
@@ -266,7 +277,7 @@ static int map_to_storage(request_rec *r)
 
     if (status != DECLINED || !record || !record->no_file || r->proxyreq)
         return status;
-    r->filename = NULL;
+    r->filename = apr_pstrdup(r->pool, "");
     r->path_info = NULL;
     return OK;
 }

@@ -1,0 +1,150 @@
+"""Python handlers and filters on the streams of HTTP/2, which are connections of their own below one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from mod_python.httpd.find import find_httpd
+from mod_python.testing import Server
+from tests.servers import running
+
+HANDLERS = """
+from mod_python import apache
+
+def handler(req):
+    data = req.read()
+    req.content_type = "text/plain"
+    req.conn = req.connection
+    req.register_cleanup(lambda uri: apache.log_error("cleaned up %s" % uri, apache.APLOG_NOTICE), req.uri)
+    if req.args == "redirect":
+        req.internal_redirect("/py/target")
+        return apache.OK
+    if req.args == "raise":
+        raise ValueError("on purpose")
+    if req.args == "half":
+        req.write("half")
+        raise ValueError("on purpose")
+    if req.args == "endless":
+        while True:
+            req.write("x" * 1000)
+    req.write("%s %s " % (req.protocol, req.connection.local_addr[1]))
+    req.write(str(len(data)), 0)
+    return apache.OK
+
+def upper(filt):
+    while data := filt.read():
+        filt.write(data.upper())
+    if data is None:
+        filt.close()
+
+def doubled(filt):
+    while data := filt.read():
+        filt.write(data * 2)
+    if data is None:
+        filt.close()
+
+def loghandler(req):
+    req.log_error("logged %s %d %d" % (req.unparsed_uri, req.status, req.bytes_sent), apache.APLOG_NOTICE)
+    return apache.OK
+
+def wire(filt):
+    filt.pass_on()
+
+def connectionhandler(conn):
+    return apache.DECLINED
+"""
+
+CONFIG = """
+DocumentRoot "${SITE}"
+PythonPath "['${SITE}']+sys.path"
+Protocols h2 h2c http/1.1
+PythonConnectionHandler h2::connectionhandler
+PythonConnectionInputFilter h2::wire
+PythonConnectionOutputFilter h2::wire
+PythonOutputFilter h2::upper UPPER
+PythonInputFilter h2::doubled DOUBLED
+<Location "/py">
+    SetHandler mod_python
+    PythonHandler h2
+    PythonLogHandler h2
+    SetOutputFilter UPPER
+    SetInputFilter DOUBLED
+</Location>
+"""
+
+
+def has_http2() -> bool:
+    """Whether there is a curl that speaks HTTP/2."""
+    if shutil.which("curl") is None:
+        return False
+    return "HTTP2" in subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
+
+
+pytestmark = pytest.mark.skipif(not has_http2(), reason="no curl with HTTP/2")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    if not find_httpd().has_module("mod_http2"):
+        pytest.skip("this httpd has no mod_http2")
+    files: dict[str, str | bytes] = {"h2.py": HANDLERS, "page.html": "a page"}
+    with running(CONFIG, files=files, modules=["mod_http2"], log_level="info", listen=2, tls=[1]) as server:
+        if server.mpm == "prefork":
+            pytest.skip("mod_http2 declines on prefork")
+        yield server
+
+
+def curl(*args: str, code: int = 0) -> str:
+    """Run curl, with HTTP/2 from the first byte; check its exit status."""
+    done = subprocess.run(
+        ["curl", "-sS", *([] if "--http2" in args else ["--http2-prior-knowledge"]), *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+def test_content(server: Server) -> None:
+    assert curl(f"{server.url}/py/a", "--data", "12345") == f"HTTP/2.0 {server.port} 10"
+    server.wait_for_log("logged /py/a 200 ")
+    server.wait_for_log("cleaned up /py/a")
+
+
+def test_page(server: Server) -> None:
+    assert curl(f"{server.url}/page.html") == "a page"
+
+
+def test_many_streams(server: Server) -> None:
+    # Over TLS: curl 7.88 cannot multiplex what it knows beforehand to be HTTP/2.
+    urls = [f"{server.url_of(1)}/py/many{n}" for n in range(60)]
+    out = curl("--insecure", "--http2", "-Z", "--parallel-max", "20", *urls)
+    assert out.count("HTTP/2.0") == 60
+    for n in range(60):
+        server.wait_for_log(f"cleaned up /py/many{n}\\b")
+
+
+def test_redirect(server: Server) -> None:
+    assert curl(f"{server.url}/py/r?redirect") == f"HTTP/2.0 {server.port} 0"
+
+
+def test_failures(server: Server) -> None:
+    server.allow("on purpose")
+    assert "500" in curl(f"{server.url}/py/f?raise", "-o", "/dev/null", "-w", "%{http_code}")
+    server.allow("half")
+    curl(f"{server.url}/py/f?half", code=92)
+
+
+def test_client_goes(server: Server) -> None:
+    curl(f"{server.url}/py/gone?endless", "--max-time", "1", "-o", "/dev/null", code=28)
+    server.wait_for_log("cleaned up /py/gone")
+
+
+def test_upgrade(server: Server) -> None:
+    assert curl("--http2", f"{server.url}/py/up") == f"HTTP/2.0 {server.port} 0"
