@@ -231,6 +231,20 @@ def test_empty_lines_before_a_request(server: Server, index: int) -> None:
         assert responses(sock, 2) == [b"GET /a ", b"GET /b "]
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [(b"GET / HTTP/9.9", 505), (b"GET / HTTP/1.1\r\nBad Name: x", 400), (b"G@T / HTTP/1.1", 400)],
+    ids=["version", "header", "method"],
+)
+def test_a_request_that_httpd_refuses(server: Server, index: int, head: bytes, status: int) -> None:
+    # All of it was looked at, so httpd's core filter has read nothing.
+    with server.connect(index) as sock:
+        sock.sendall(head + b"\r\nHost: localhost\r\n\r\nGET /next HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = receive_all(sock)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.count(b"HTTP/1.1 ") == 1  # what comes behind it is not trusted
+
+
 def test_no_request_at_all(server: Server) -> None:
     for data in (b"", b"GE", b"GET / HTTP/1.1\r\n"):
         for index in (LOOKS, UNREAD):

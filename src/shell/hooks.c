@@ -156,11 +156,29 @@ static apr_status_t give_back(ap_filter_t *f, apr_bucket_brigade *out,
     }
 }
 
+/* A request that it cannot parse makes httpd empty the brigade of its core
+ * filter, which that filter makes with its first read: httpd (2.4.71) crashes if
+ * there was none, because all that was read came from the socket directly. */
+static void start_core_filter(conn_rec *c)
+{
+    apr_bucket_brigade *none;
+    ap_filter_t *f = c->input_filters;
+
+    while (f && f->frec != ap_core_input_filter_handle)
+        f = f->next;
+    if (!f || !f->ctx || ((core_net_rec *)f->ctx)->in_ctx)
+        return;
+    none = apr_brigade_create(c->pool, c->bucket_alloc);
+    ap_get_brigade(f, none, AP_MODE_SPECULATIVE, APR_NONBLOCK_READ, 1);
+    apr_brigade_destroy(none);
+}
+
 apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len)
 {
     apr_bucket_brigade *kept = apr_brigade_create(c->pool, c->bucket_alloc);
     apr_status_t rv = apr_brigade_write(kept, NULL, NULL, data, len);
 
+    start_core_filter(c);
     if (rv == APR_SUCCESS)
         ap_add_input_filter_handle(give_back_filter, kept, NULL, c);
     return rv;
