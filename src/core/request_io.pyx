@@ -95,11 +95,13 @@ cdef class RequestIO:
         return self.seize_free()
 
     cdef int claim_at_last(self) except -1:
-        """The same at the end of a handler, after a thread that is in the middle of it."""
+        """The same for the thread of a handler that has failed: another may be in the middle of it."""
         cdef bint running = self.running
         cdef timespec pause
         pause.tv_sec = 0
         pause.tv_nsec = 1000000
+        if self.runner != pthread_self():
+            return self.claim()
         self.running = False            # nobody begins anew
         while self.busy and self.claimer != pthread_self():
             with nogil:
