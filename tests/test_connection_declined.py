@@ -232,16 +232,16 @@ def test_empty_lines_before_a_request(server: Server, index: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "status"),
-    [(b"GET / HTTP/9.9", 505), (b"GET / HTTP/1.1\r\nBad Name: x", 400), (b"G@T / HTTP/1.1", 400)],
+    "head",
+    [b"GET / HTTPS/1.1", b"GET / HTTP/1.1\r\nBad Name: x", b"G@T / HTTP/1.1"],
     ids=["version", "header", "method"],
 )
-def test_a_request_that_httpd_refuses(server: Server, index: int, head: bytes, status: int) -> None:
+def test_a_request_that_httpd_refuses(server: Server, index: int, head: bytes) -> None:
     # All of it was looked at, so httpd's core filter has read nothing.
     with server.connect(index) as sock:
         sock.sendall(head + b"\r\nHost: localhost\r\n\r\nGET /next HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = receive_all(sock)
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1  # what comes behind it is not trusted
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import socket
+import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.scripted import TIMEOUT, Scripted, receive_all, receive_exactly, reset, scripted
+from tests.scripted import TIMEOUT, Scripted, receive_all, receive_exactly, reset, scripted, wait_read
 
 MIB = 1 << 20
 
@@ -269,6 +272,24 @@ def test_the_sending_direction_alone_can_be_closed(kit: Scripted) -> None:
         sock.settimeout(TIMEOUT)
     assert kit.wait_kept("heard") == (b"still talking\n", b"")
     assert kit.wait_kept("late") is True
+
+
+def test_half_close_of_a_connection_that_was_reset(kit: Scripted, public_path: Path) -> None:
+    gone = public_path / "gone"
+    body = f"""
+    {textwrap.indent(UNTIL, "    ").strip()}
+    conn.readline()
+    until({str(gone)!r})
+    try:
+        conn.write_eof()
+    except apache.ConnectionClosed as error:
+        kept["error"] = error.errno
+    """
+    sock = kit.open(body, b"line\n")
+    wait_read(sock)
+    reset(sock)
+    gone.touch()
+    assert kit.wait_kept("error") == errno.ENOTCONN
 
 
 def test_tls_has_no_half_close(kit: Scripted) -> None:

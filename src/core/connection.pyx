@@ -263,6 +263,7 @@ cdef class Connection(Stream):
         """Flush, then close the sending direction; reading goes on.
 
         Raises:
+            ConnectionClosed: the peer has gone.
             OSError: the connection uses TLS, or the socket refused.
         """
         cdef apr_status_t rv
@@ -274,6 +275,8 @@ cdef class Connection(Stream):
         if self.sock == NULL:
             raise OSError("this connection has no socket")
         rv = apr_socket_shutdown(self.sock, APR_SHUTDOWN_WRITE)
+        if rv == ENOTCONN:                  # after a reset by the peer
+            raise ConnectionClosed(rv, "the peer has gone: shutdown of the sending direction failed")
         if rv != APR_SUCCESS:
             raise OSError(rv, "shutdown of the sending direction failed")
 

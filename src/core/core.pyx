@@ -49,6 +49,7 @@ from libc.errno cimport (
     EINVAL,
     EISDIR,
     ENOENT,
+    ENOTCONN,
     ENOTDIR,
     errno,
 )

@@ -252,6 +252,8 @@ cdef class Entry:
     cdef Connection connection(self, conn_rec *c):
         cdef mp_slot *slot = mp_conn_slot(c, self.interp)
         cdef Connection conn
+        if slot == NULL:
+            raise DetachedError("this connection is closed and its record is going away")
         if slot.object != NULL:
             return <Connection> slot.object
         conn = Connection.__new__(Connection)
@@ -266,6 +268,8 @@ cdef class Entry:
         if r == NULL:
             return None
         slot = mp_request_slot(r, self.interp)
+        if slot == NULL:
+            raise DetachedError("this request is over and its record is going away")
         if slot.object != NULL:
             return <Request> slot.object
         req = Request.__new__(Request)

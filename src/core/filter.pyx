@@ -693,7 +693,7 @@ cdef int on_filter(Entry entry, mp_filter_run *run) except? -1000:
 
 cdef Connection known_connection(Entry entry, conn_rec *c):
     cdef mp_slot *slot = mp_conn_slot(c, entry.interp)
-    return <Connection> slot.object if slot.object != NULL else None
+    return <Connection> slot.object if slot != NULL and slot.object != NULL else None
 
 
 cdef int drop_request(Entry entry, request_rec *r) except -1:
@@ -703,7 +703,7 @@ cdef int drop_request(Entry entry, request_rec *r) except -1:
     """
     cdef mp_slot *slot = mp_request_slot(r, entry.interp)
     cdef Request req
-    if slot.object == NULL:
+    if slot == NULL or slot.object == NULL:
         return 0
     req = <Request> slot.object
     if mp_refcnt(req) == 2 and not req.running and not req.users and req.is_untouched():

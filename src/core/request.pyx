@@ -169,7 +169,7 @@ cdef class Request(RequestFacts):
         if self.added is None:
             self.added = {}
         self.added.setdefault(phase, []).append(handler)
-        mp_add_dynamic(r, mp_request_slot(r, self.entry.interp), <mp_phase> index)
+        mp_add_dynamic(r, self.slot, <mp_phase> index)
 
     def register_cleanup(self, callable, data=None):
         """Have callable(data) called when the request has ended.
@@ -189,7 +189,7 @@ cdef class Request(RequestFacts):
                              % type(callable).__name__)
         if self.cleanups is None:
             self.cleanups = []
-        mp_add_cleanups(r, mp_request_slot(r, self.entry.interp))
+        mp_add_cleanups(r, self.slot)
         self.cleanups.append((callable, data))
 
     # -- what httpd works out -------------------------------------------------

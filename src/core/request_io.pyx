@@ -94,6 +94,21 @@ cdef class RequestIO:
                                "read nor written now")
         return self.seize_free()
 
+    cdef int claim_at_last(self) except -1:
+        """The same for the thread of a handler that has failed: another may be in the middle of it."""
+        cdef bint running = self.running
+        cdef timespec pause
+        pause.tv_sec = 0
+        pause.tv_nsec = 1000000
+        if self.runner != pthread_self():
+            return self.claim()
+        self.running = False            # nobody begins anew
+        while self.busy and self.claimer != pthread_self():
+            with nogil:
+                nanosleep(&pause, NULL)
+        self.running = running
+        return self.claim()
+
     cdef int seize_free(self) except -1:
         if self.busy:
             raise RuntimeError(
@@ -292,7 +307,7 @@ cdef class RequestIO:
     def _drop_queued(self):
         """Forget output that was queued and not sent."""
         self.rec()
-        self.claim()
+        self.claim_at_last()
         if self.outb != NULL:
             apr_brigade_cleanup(self.outb)
         self.busy = False
@@ -305,7 +320,7 @@ cdef class RequestIO:
         it meets this error bucket, which mod_proxy sends if a backend breaks.
         """
         cdef request_rec *r = self.rec()
-        self.claim()
+        self.claim_at_last()
         if self.is_complete():
             self.busy = False
             return
@@ -388,7 +403,7 @@ cdef class RequestIO:
         if self.r.prev == NULL or self.inp.data != NULL:
             return
         slot = mp_request_slot(self.r.prev, self.entry.interp)
-        if slot.object == NULL:
+        if slot == NULL or slot.object == NULL:
             return
         before = <RequestIO> slot.object
         if before.redirecting:

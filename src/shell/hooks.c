@@ -207,6 +207,7 @@ static apr_status_t record_gone(void *data)
     mp_slot *slot;
 
     MP_COUNT(records, -1);
+    __atomic_store_n(&record->gone, 1, __ATOMIC_SEQ_CST);
     for (slot = &record->slot; slot; slot = slot->next) {
         if (slot->object)
             mp_python_call(slot->interp, MP_CALL_DETACH, slot);
@@ -246,6 +247,8 @@ static mp_slot *find_slot(mp_record *record, apr_pool_t *pool, mp_interp *interp
 {
     mp_slot *slot, *empty = NULL;
 
+    if (__atomic_load_n(&record->gone, __ATOMIC_SEQ_CST))
+        return NULL;
     for (slot = &record->slot; slot; slot = slot->next) {
         if (slot->interp == interp)
             return slot;

@@ -354,6 +354,7 @@ typedef struct mp_record {
     int init_ran;               /* request: PythonInitHandler had its turn */
     int no_file;                /* request: its content is made in a <Location> */
     int at_end;                 /* request: end_of_request() is registered */
+    int gone;                   /* its objects were detached: there are no more */
 } mp_record;
 
 /* The records, or NULL if nothing was noted yet. */
@@ -362,6 +363,8 @@ mp_record *mp_request_record(const request_rec *r);
 /* The record, made if need be. */
 mp_record *mp_note_request(request_rec *r);
 
+/* The slot of an interpreter, made if need be; NULL when the record is going away:
+ * a thread that a handler left behind may still see it from one that is not. */
 MP_API mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp);
 MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
 

@@ -106,6 +106,7 @@ def change(req, roll):
 
 def cleanup(req):
     repr(req.the_request)
+    return apache.OK
 
 
 def any_phase(req):
