@@ -22,8 +22,8 @@ def look(req):
             except AttributeError:
                 pass
     for call in (req.add_common_vars, req.add_cgi_vars, req.get_config, req.get_options, req.document_root,
-                 req.auth_type, req.auth_name, req.get_remote_host, req.get_basic_auth_pw, req.meets_conditions, req.is_https,
-                 req.set_etag, req.get_addhandler_exts):
+                 req.auth_type, req.auth_name, req.get_remote_host, req.get_basic_auth_pw, req.meets_conditions,
+                 req.is_https, req.set_etag, req.get_addhandler_exts):
         call()
     req.construct_url("/x")
     repr(req), [table.items() for table in (req.headers_in, req.headers_out, req.subprocess_env, req.notes)]
