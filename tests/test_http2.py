@@ -35,6 +35,14 @@ def handler(req):
     req.write(str(len(data)), 0)
     return apache.OK
 
+def sends(req):
+    req.content_type = "text/plain"
+    req.write("begin ")
+    req.sendfile(req.document_root() + "/page.html", 2)
+    req.sendfile(req.document_root() + "/large.txt")
+    req.write("end")
+    return apache.OK
+
 def upper(filt):
     while data := filt.read():
         filt.write(data.upper())
@@ -67,6 +75,10 @@ PythonConnectionInputFilter h2::wire
 PythonConnectionOutputFilter h2::wire
 PythonOutputFilter h2::upper UPPER
 PythonInputFilter h2::doubled DOUBLED
+<Location "/file">
+    SetHandler mod_python
+    PythonHandler h2::sends
+</Location>
 <Location "/py">
     SetHandler mod_python
     PythonHandler h2
@@ -91,7 +103,7 @@ pytestmark = pytest.mark.skipif(not has_http2(), reason="no curl with HTTP/2")
 def server() -> Iterator[Server]:
     if not find_httpd().has_module("mod_http2"):
         pytest.skip("this httpd has no mod_http2")
-    files: dict[str, str | bytes] = {"h2.py": HANDLERS, "page.html": "a page"}
+    files: dict[str, str | bytes] = {"h2.py": HANDLERS, "page.html": "a page", "large.txt": "0123456789" * 200_000}
     with running(CONFIG, files=files, modules=["mod_http2"], log_level="info", listen=2, tls=[1]) as server:
         if server.mpm == "prefork":
             pytest.skip("mod_http2 declines on prefork")
@@ -119,6 +131,10 @@ def test_content(server: Server) -> None:
 
 def test_page(server: Server) -> None:
     assert curl(f"{server.url}/page.html") == "a page"
+
+
+def test_sendfile(server: Server) -> None:
+    assert curl(f"{server.url}/file") == "begin page" + "0123456789" * 200_000 + "end"
 
 
 def test_many_streams(server: Server) -> None:

@@ -316,6 +316,7 @@ cdef class Connection(Stream):
         if value < 1:
             raise ValueError("limit must be at least 1 byte")
         self.limit_ = value
+        self.set_up = True
 
     @property
     def read_timeout(self):
@@ -326,6 +327,7 @@ cdef class Connection(Stream):
     @read_timeout.setter
     def read_timeout(self, value):
         self.read_us = us_of(value)
+        self.set_up = True
 
     @property
     def write_timeout(self):
@@ -337,6 +339,7 @@ cdef class Connection(Stream):
     def write_timeout(self, value):
         cdef apr_interval_time_t us = us_of(value)
         self.write_us = us if us > 0 else forever()
+        self.set_up = True
         if self.state == STATE_HANDLING and self.sock != NULL:
             apr_socket_timeout_set(self.sock, self.write_us)
 

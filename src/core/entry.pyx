@@ -87,7 +87,8 @@ cdef class Entry:
         finally:
             conn.finish(status == DECLINED)
             conn._hlist = None
-        if mp_refcnt(conn) == 2:        # ours and the slot's: nobody kept it
+        # Ours and the slot's: nobody kept it.
+        if mp_refcnt(conn) == 2 and conn.capsule is None:
             slot = mp_conn_slot(call.c, self.interp)
             conn.detach()
             slot.object = NULL
@@ -126,7 +127,7 @@ cdef class Entry:
         cdef int status = self.dispatcher.pre_connection(
             conn, self.handlers_of(call.list, call.c.pool, NULL, NULL))
         conn._hlist = None
-        if mp_refcnt(conn) == 2:
+        if mp_refcnt(conn) == 2 and not conn.set_up and conn.capsule is None:
             slot = mp_conn_slot(call.c, self.interp)
             conn.detach()
             slot.object = NULL
@@ -256,7 +257,10 @@ cdef class Entry:
             raise DetachedError("this connection is closed and its record is going away")
         if slot.object != NULL:
             return <Connection> slot.object
+        # This may run the garbage collector, and so other threads.
         conn = Connection.__new__(Connection)
+        if slot.object != NULL:
+            return <Connection> slot.object
         conn.attach(c, self)
         Py_INCREF(conn)
         slot.object = <void *> conn
@@ -273,6 +277,8 @@ cdef class Entry:
         if slot.object != NULL:
             return <Request> slot.object
         req = Request.__new__(Request)
+        if slot.object != NULL:
+            return <Request> slot.object
         req.attach(r, self)
         Py_INCREF(req)
         slot.object = <void *> req

@@ -175,7 +175,8 @@ cdef class Request(RequestFacts):
         """Have callable(data) called when the request has ended.
 
         The last one registered is called first, and all before
-        PythonCleanupHandler.  What they raise is logged.
+        PythonCleanupHandler; those that its handlers register, after it.  What
+        they raise is logged.
 
         Args:
             callable: the function.

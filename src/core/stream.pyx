@@ -84,6 +84,7 @@ cdef class Stream:
     cdef apr_status_t error         # of the last failed read or write
     cdef apr_interval_time_t read_us, write_us, saved_us
     cdef size_t limit_
+    cdef bint set_up                # somebody chose limits or time-outs
     cdef unsigned long filter_thread    # which runs a Python filter of this connection, or 0
     cdef object capsule             # what _conn_rec gave, or None
 

@@ -33,7 +33,9 @@
 
 #include <time.h>
 
-#if defined(__linux__)
+/* With 32 bits the system call may take another struct timespec than the C
+ * library's, and 64-bit atomics may need a library. */
+#if defined(__linux__) && defined(__LP64__)
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -67,7 +67,8 @@ static int pre_connection(conn_rec *c, void *csd)
     mp_call call = { .phase = MP_PRE_CONNECTION, .c = c };
 
     (void)csd;
-    if (!conf->pre_connection || c->master)
+    /* Those to a proxied server are httpd's own. */
+    if (!conf->pre_connection || c->master || c->outgoing)
         return DECLINED;
     call.list = conf->pre_connection;
     return mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_PRE_CONNECTION, &call);

@@ -40,20 +40,30 @@ static int is_our_name(const char *handler)
 
 /* ---- which interpreter --------------------------------------------------- */
 
+/* The directory of the request's file, if there is such a directory: each name
+ * makes an interpreter, so clients must not be able to invent them. */
 static const char *directory_of_file(request_rec *r)
 {
-    const char *slash;
+    const char *slash, *directory;
+    apr_finfo_t info;
 
-    if (!r->filename)
+    /* Not what mod_proxy maps to, "proxy:http://...". */
+    if (!r->filename || *r->filename != '/')
         return NULL;
     if (r->finfo.filetype == APR_DIR) {
         apr_size_t n = strlen(r->filename);
-        if (n && r->filename[n - 1] == '/')
+        if (r->filename[n - 1] == '/')
             return r->filename;
         return apr_pstrcat(r->pool, r->filename, "/", NULL);
     }
     slash = strrchr(r->filename, '/');
-    return slash ? apr_pstrmemdup(r->pool, r->filename, slash - r->filename + 1) : NULL;
+    directory = apr_pstrmemdup(r->pool, r->filename, slash - r->filename + 1);
+    /* No file was found, or not looked for yet. */
+    if (r->finfo.filetype == APR_NOFILE
+        && (apr_stat(&info, directory, APR_FINFO_TYPE, r->pool) != APR_SUCCESS
+            || info.filetype != APR_DIR))
+        return NULL;
+    return directory;
 }
 
 /* The rules of naming, in their order: PythonInterpreter, the file's
@@ -257,7 +267,7 @@ static int before_translation(request_rec *r)
     name = core->expr_handler ? ap_expr_str_exec(r, core->expr_handler, &error)
                               : core->handler;
     if (!error && is_our_name(name))
-        mp_note_request(r)->no_file = 1;
+        mp_note_request(r)->no_file = apr_pstrdup(r->pool, r->uri);
     return DECLINED;
 }
 
@@ -269,13 +279,15 @@ static int translate_name(request_rec *r)
 /* A page that Python makes inside <Location> has no file.  Looking for one is
  * what the core would do in this hook, after all translation is done.  Modules
  * that run later search the name for its last part (mod_negotiation,
- * mod_speling), so it is empty, not NULL. */
+ * mod_speling), so it is empty, not NULL.  A URI that was rewritten may belong
+ * to another section. */
 static int map_to_storage(request_rec *r)
 {
     int status = run_phase(r, MP_MAP_TO_STORAGE);
     mp_record *record = mp_request_record(r);
 
-    if (status != DECLINED || !record || !record->no_file || r->proxyreq)
+    if (status != DECLINED || !record || !record->no_file || r->proxyreq
+        || !r->uri || strcmp(r->uri, record->no_file) != 0)
         return status;
     r->filename = apr_pstrdup(r->pool, "");
     r->path_info = NULL;

@@ -352,7 +352,8 @@ typedef struct mp_record {
     int declined;               /* connection: its handler declined, so it carries
                                  * HTTP from then on */
     int init_ran;               /* request: PythonInitHandler had its turn */
-    int no_file;                /* request: its content is made in a <Location> */
+    const char *no_file;        /* request: its URI path, if a <Location> for it makes
+                                 * its content; or NULL */
     int at_end;                 /* request: end_of_request() is registered */
     int gone;                   /* its objects were detached: there are no more */
 } mp_record;
