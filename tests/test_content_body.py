@@ -59,6 +59,12 @@ def discard(req):
     req.write(repr([first, status, again, req.read(), req.read(5), req.readline(), req.readlines(), list(req)]))
     return apache.OK
 
+def discard_status(req):
+    status = req.discard_request_body()
+    if status == apache.OK:
+        req.write("discarded")
+    return status
+
 def counts(req):
     def look():
         return (req.remaining, req.read_length, req.read_chunked, req.read_body, req.expecting_100)
@@ -129,6 +135,14 @@ def test_row_6_44_discard_request_body(server: Server) -> None:
         expected = repr([body[:10], 0, 0, b"", b"", b"", [], []])
         assert server.request(method, "/discard", body).text == expected
     assert server.get("/discard").text == repr([b"", 0, 0, b"", b"", b"", [], []])
+
+
+def test_discarding_a_broken_body(server: Server) -> None:
+    head = get("/discard_status", "Transfer-Encoding: chunked", method="POST")
+    raw = exchange(server, head + b"zz\r\n")
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert raw.count(b"HTTP/1.1 ") == 1
+    assert b"discarded" in exchange(server, head + b"2\r\nab\r\n0\r\n\r\n")
 
 
 def test_counts(server: Server) -> None:
