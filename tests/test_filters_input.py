@@ -434,7 +434,8 @@ def test_broken_chunks(server: Server) -> None:
 def test_broken_chunks_behind_what_a_filter_adds(server: Server) -> None:
     """The reader is told at once: it could not answer any more."""
     with server.connect() as sock:
-        sock.sendall(b"POST /writes_first/by_piece HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        head = b"POST /writes_first/by_piece HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sock.sendall(head + b"zz\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
