@@ -409,6 +409,7 @@ cdef class RequestIO:
         cdef apr_size_t length
         cdef size_t before = buffer_len(&self.inp)
         cdef bint end = False
+        cdef bint complete = r.eos_sent != 0
         cdef int status
         if self.ended:
             return 0
@@ -442,6 +443,11 @@ cdef class RequestIO:
         self.busy = False
         if end:
             self.ended = True
+        if r.eos_sent and not complete:
+            # httpd's input filter has refused the body and ended the response, but it
+            # may still report success, with data.
+            self.ended = True
+            raise SERVER_RETURN(self.answered())
         if rv != APR_SUCCESS:
             self.ended = True
             if rv == APR_ENOMEM:

@@ -172,17 +172,17 @@ def read_body(req: Any, roll: random.Random) -> Iterator[bytes]:
         yield req.read()
 
 
-def content(req: Any) -> int:
+def content(req: Any) -> Any:
     try:
         return answer(req)
     except RuntimeError as error:
-        # A filter has ended the response, so nothing can be added to it.
-        if "is complete" in str(error) and getattr(req, "closed_early", False):
+        # The response can be complete already: a filter may have ended it.
+        if "is complete" in str(error):
             return apache.OK
-        raise RuntimeError(f"{error}; {req.the_request!r}, {req.prev}, {req.status}, {req.bytes_sent}") from None
+        raise
 
 
-def answer(req: Any) -> int:
+def answer(req: Any) -> Any:
     look(req)
     roll = dice(req)
     if roll.random() < 0.2:
@@ -229,7 +229,7 @@ def answer(req: Any) -> int:
 # ---- filters
 
 
-def filter_dice(filt: Any, data: bytes) -> random.Random:
+def filter_dice(filt: Any, data: bytes) -> Any:
     if filt.ctx is None:
         filt.ctx = random.Random(zlib.crc32(data))
     return filt.ctx
@@ -269,8 +269,6 @@ def pump(filt: Any) -> None:
         elif way == 4 and req is not None:
             if roll.random() < 0.2:
                 filt.write(data)
-                if not filt.is_input:
-                    req.closed_early = True
                 filt.close()
                 return
             if roll.random() < 0.05:
@@ -325,7 +323,7 @@ def number(conn: Any) -> int:
     return (value & 63) if value & 64 else value - 2000
 
 
-def operation(conn: Any, op: int) -> bytes | int:
+def operation(conn: Any, op: int) -> Any:
     if op == 0:
         return conn.readline()
     if op == 1:
@@ -458,7 +456,7 @@ def tables(req: Any) -> int:
     """Carry out the operations in the body on a table, of Python's or of the request."""
     which, operations = json.loads(req.read())
     if which == "own":
-        table = apache.table()
+        table: Any = apache.table()
     else:
         table = getattr(req, which)
     kept = table.items()

@@ -130,7 +130,7 @@ def _converse(server: Server, port: int, talk: Talk, note: Callable[[socket.sock
             elif talk.end in ("half", "wait"):
                 if talk.end == "wait":
                     sock.settimeout(_WAIT)
-                with contextlib.suppress(TimeoutError if talk.end == "wait" else ()):
+                with contextlib.suppress(*([TimeoutError] if talk.end == "wait" else [])):
                     while data := sock.recv(1 << 16):
                         received += data
             if sender is not None:
