@@ -176,8 +176,8 @@ def content(req: Any) -> Any:
     try:
         return answer(req)
     except RuntimeError as error:
-        # The response can be complete already: a filter may have ended it.
-        if "is complete" in str(error):
+        # A filter has ended the response, so nothing can be added to it.
+        if "is complete" in str(error) and getattr(req, "closed_early", False):
             return apache.OK
         raise
 
@@ -269,6 +269,8 @@ def pump(filt: Any) -> None:
         elif way == 4 and req is not None:
             if roll.random() < 0.2:
                 filt.write(data)
+                if not filt.is_input:
+                    req.closed_early = True
                 filt.close()
                 return
             if roll.random() < 0.05:
