@@ -3,6 +3,7 @@
 #
 #     make run      the echo server on 127.0.0.1:7000
 #     make test     linters, types, and the tests on every httpd, MPM and Python
+#     make fuzz     random tables, options and bytes, for SECONDS (600)
 #     make bench    the benchmarks
 #     make lint     linters and types alone
 #     make build    build what changed
@@ -11,11 +12,13 @@
 # Variables:
 #     PYTHON=python3.12     the Python to use        APXS=/path/to/apxs   the httpd to use
 #     LISTEN=0.0.0.0:7001   where `make run` listens
+#     SECONDS=60    how long `make fuzz` sends random bytes
 #     ARGS="-k echo"        more arguments for pytest, or for the benchmarks
 
 PYTHON  ?=
 LISTEN  ?= 127.0.0.1:7000
 ARGS    ?=
+SECONDS ?= 600
 VENV    := .venv
 IN_VENV := $(VENV)/bin/python
 SOURCES := src/mod_python tests benchmarks build_support tools examples setup.py
@@ -27,7 +30,7 @@ SETUP_PYTHON := $(or $(shell command -v python3),python3)
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint bench clean distclean
+.PHONY: help setup build run test lint fuzz bench clean distclean
 
 help:
 	@grep -E "^#     " Makefile | cut -c 7-
@@ -53,12 +56,15 @@ lint: setup
 test: lint
 	@$(IN_VENV) -m tools.run_tests $(ARGS)
 
+fuzz: setup
+	MOD_PYTHON_FUZZ_SECONDS=$(SECONDS) $(VENV)/bin/pytest -q -s tests/fuzz $(ARGS)
+
 bench: setup
 	@$(IN_VENV) -m benchmarks $(ARGS)
 
 clean:
 	rm -rf build dist src/*.egg-info src/mod_python/_build.py src/mod_python/*.so
-	rm -rf .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean

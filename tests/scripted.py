@@ -220,7 +220,10 @@ class TlsPeer:
                 break
             except ssl.SSLWantReadError:
                 self._push()
-                self._in.write(self._sock.recv(1 << 16))
+                more = self._sock.recv(1 << 16)
+                if not more:
+                    raise ConnectionError("the connection ended during the handshake") from None
+                self._in.write(more)
         self._push()
 
     @property

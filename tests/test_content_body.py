@@ -59,6 +59,17 @@ def discard(req):
     req.write(repr([first, status, again, req.read(), req.read(5), req.readline(), req.readlines(), list(req)]))
     return apache.OK
 
+def discard_status(req):
+    status = req.discard_request_body()
+    if status == apache.OK:
+        req.write("discarded")
+    return status
+
+def streams(req):
+    while (data := req.read(2)):
+        req.write(data)
+    return apache.OK
+
 def counts(req):
     def look():
         return (req.remaining, req.read_length, req.read_chunked, req.read_body, req.expecting_100)
@@ -129,6 +140,23 @@ def test_row_6_44_discard_request_body(server: Server) -> None:
         expected = repr([body[:10], 0, 0, b"", b"", b"", [], []])
         assert server.request(method, "/discard", body).text == expected
     assert server.get("/discard").text == repr([b"", 0, 0, b"", b"", b"", [], []])
+
+
+def test_discarding_a_broken_body(server: Server) -> None:
+    head = get("/discard_status", "Transfer-Encoding: chunked", method="POST")
+    raw = exchange(server, head + b"zz\r\n")
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert raw.count(b"HTTP/1.1 ") == 1
+    assert b"discarded" in exchange(server, head + b"2\r\nab\r\n0\r\n\r\n")
+
+
+def test_answering_a_body_that_breaks_off(server: Server) -> None:
+    # The server's log, where no traceback may be, is looked at in the end.
+    head = get("/streams", "Transfer-Encoding: chunked", method="POST")
+    for body in (b"4\r\nabcd\r\nzz\r\n", b"3\r\nabc\r\n4\r\nefghi\r\n"):
+        raw = exchange(server, head + body)
+        assert raw.startswith(b"HTTP/1.1 ")
+        assert raw.count(b"HTTP/1.1 ") == 1
 
 
 def test_counts(server: Server) -> None:

@@ -107,6 +107,10 @@ def catches(filter):
     except OSError as error:
         kept["caught"] = [type(error).__mro__[1].__name__, str(error)]
 
+def writes_first(filter):
+    filter.write(b"+")
+    filter.write(filter.read() or b"")
+
 def uses_request(filter):
     for use in (lambda: filter.req.read(), lambda: filter.req.write("x")):
         try:
@@ -132,6 +136,11 @@ def pieces(req):
         got.append(len(data))
     req.write("%d %d %s" % (sum(got), max(got), kept.pop("calls")))
     kept["calls"] = 0
+    return apache.OK
+
+def by_piece(req):
+    while (data := req.read(1)):
+        req.write(data, 0)
     return apache.OK
 
 def by_line(req):
@@ -197,6 +206,7 @@ def show(req):
 NAMES = [
     *("upper", "lines", "one_at_a_time", "decompress", "expands", "whole", "closes_early", "passes_on"),
     *("disables", "fails", "does_nothing", "adds_head", "server_return", "catches", "uses_request", "keeps"),
+    "writes_first",
 ]
 LOCATIONS = "".join(
     f"PythonInputFilter filters::{name} {name}\n<Location /{name}/>\n    SetInputFilter {name}\n</Location>\n"
@@ -204,7 +214,7 @@ LOCATIONS = "".join(
 )
 HANDLERS = "".join(
     f'<LocationMatch "/{name}$">\n    SetHandler mod_python\n    PythonHandler filters::{name}\n</LocationMatch>\n'
-    for name in ("echo", "pieces", "by_line", "unread", "tries", "registers", "shared", "show")
+    for name in ("echo", "pieces", "by_piece", "by_line", "unread", "tries", "registers", "shared", "show")
 )
 CONFIG = f"""
 PythonPath "['${{SITE}}'] + sys.path"
@@ -418,6 +428,14 @@ def test_broken_chunks(server: Server) -> None:
     """httpd refuses the body; a filter on the way changes nothing about that."""
     with server.connect() as sock:
         sock.sendall(b"POST /upper/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+def test_broken_chunks_behind_what_a_filter_adds(server: Server) -> None:
+    """The reader is told at once: it could not answer any more."""
+    with server.connect() as sock:
+        head = b"POST /writes_first/by_piece HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sock.sendall(head + b"zz\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 

@@ -424,6 +424,7 @@ cdef class RequestIO:
         cdef apr_size_t length
         cdef size_t before = buffer_len(&self.inp)
         cdef bint end = False
+        cdef bint complete = r.eos_sent != 0
         cdef int status
         if self.ended:
             return 0
@@ -457,6 +458,11 @@ cdef class RequestIO:
         self.busy = False
         if end:
             self.ended = True
+        if r.eos_sent and not complete:
+            # httpd's input filter has refused the body and ended the response, but it
+            # may still report success, with data.
+            self.ended = True
+            raise SERVER_RETURN(self.answered())
         if rv != APR_SUCCESS:
             self.ended = True
             if rv == APR_ENOMEM:
@@ -468,14 +474,20 @@ cdef class RequestIO:
                 raise ConnectionClosed("Client read error (the client has gone)")
             status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST)
             if status == AP_FILTER_ERROR:
-                # httpd's input filter has answered already; nothing may follow.
-                if r.eos_sent or r.sent_bodyct or r.bytes_sent:
-                    self._drop_queued()
-                    status = DONE
-                else:
-                    status = HTTP_BAD_REQUEST
+                status = self.answered()
             raise SERVER_RETURN(status)
         return buffer_len(&self.inp) - before
+
+    cdef int answered(self) except -1:
+        """The status to return once an input filter has refused the body.
+
+        httpd's own answers by itself when it does, and nothing may follow.
+        """
+        cdef request_rec *r = self.rec()
+        if r.eos_sent or r.sent_bodyct or r.bytes_sent:
+            self._drop_queued()
+            return DONE
+        return HTTP_BAD_REQUEST
 
     cdef bytes take(self, size_t n):
         if n == 0:
@@ -588,7 +600,8 @@ cdef class RequestIO:
         """Read the rest of the body and throw it away.
 
         Returns:
-            OK, or an HTTP status if the body cannot be read.
+            OK, or if the body cannot be read the status to return: that of an
+            error, or DONE if httpd has answered already.
         """
         cdef RequestIO io = self.start_reading()
         cdef request_rec *r
@@ -604,6 +617,8 @@ cdef class RequestIO:
                 io.users -= 1
                 io.busy = False
                 io.ended = True
+                if status == AP_FILTER_ERROR:
+                    status = io.answered()
             return status
         finally:
             io.reading = False

@@ -152,8 +152,10 @@ class mp_table:  # noqa: N801  (type name that applications print)
         Raises:
             RuntimeError: the number of entries changes meanwhile.
         """
+        return self._steps(len(self._entries))
+
+    def _steps(self, size: int) -> Iterator[tuple[str, str | None]]:
         entries = self._entries
-        size = len(entries)
         for index in range(size):
             if len(entries) != size:
                 raise RuntimeError("table changed size during iteration")

@@ -467,6 +467,12 @@ static apr_status_t input_filter(ap_filter_t *f, apr_bucket_brigade *bb,
         while (!APR_BRIGADE_EMPTY(kept) && APR_BRIGADE_FIRST(kept)->length == 0
                && !APR_BUCKET_IS_METADATA(APR_BRIGADE_FIRST(kept)))
             apr_bucket_delete(APR_BRIGADE_FIRST(kept));
+        if (run->error == AP_FILTER_ERROR) {
+            /* A filter below has answered already.  A reader that still got what was
+             * written before would go on, and write a response of its own. */
+            apr_brigade_cleanup(kept);
+            return AP_FILTER_ERROR;
+        }
         if (mode == AP_MODE_EATCRLF) {
             if (eat_line_ends(kept))
                 return APR_SUCCESS;

@@ -6,19 +6,26 @@ import base64
 import random
 from dataclasses import dataclass
 
-_METHODS = b"GET GET GET POST POST PUT HEAD OPTIONS DELETE TRACE PROPFIND PATCH get FOO CONNECT M-SEARCH PRI G%T".split()
-_VERSIONS = [b"HTTP/1.1"] * 8 + b"HTTP/1.0 HTTP/0.9 HTTP/1.2 HTTP/2.0 HTTP/11.1 http/1.1 HTTP/1. HTTPS/1.1 X".split() + [b""]
+_METHODS = (
+    b"GET GET GET POST POST PUT HEAD OPTIONS DELETE TRACE PROPFIND PATCH get FOO CONNECT M-SEARCH PRI G%T".split()
+)
+_VERSIONS = (
+    [b"HTTP/1.1"] * 8 + b"HTTP/1.0 HTTP/0.9 HTTP/1.2 HTTP/2.0 HTTP/11.1 http/1.1 HTTP/1. HTTPS/1.1 X".split() + [b""]
+)
 _PATHS = [
-    *(b"/ /a /a/b /other /file.txt /file.txt/more /dir /dir/ // /. /.. /../.. /%2e%2e/x /%00 /%ff%fe /%e2%82%ac".split()),
-    *(b"/%zz /% /%2 /a;b=c /a?b=c&d=%20 /?%00 /a?? /a#b http://h/x http://[::1]:99999/ http://u:p@h:80/ * a".split()),
-    *(b"\\x /\xe9 /%c3%a9 /\x01 /%0d%0aX:1 ?a /" b"x" * 1).split(),
+    *(b"/ /a /a/b /other /file.txt /file.txt/more /dir /dir/ // /. /.. /../.. /%2e%2e/x /%00 /%ff%fe".split()),
+    *(
+        b"/%zz /% /%2 /a;b=c /a?b=c&d=%20 /?%00 /a?? /a#b /%e2%82%ac http://h/x http://[::1]:99999/ http://u:p@h:80/".split()
+    ),
+    *(b"* a \\x /\xe9 /%c3%a9 /\x01 /%0d%0aX:1 ?a /x").split(),
     b"/" + b"a" * 3000,
     b"/" + b"a/" * 400,
     b"/" + b"x" * 9000,
     b"/?" + b"%41" * 1000,
 ]
 _NAMES = b"Accept Cookie X-Test X-Test Range Expect If-Modified-Since If-Match If-None-Match If-Range Referer TE \
-Trailer Upgrade Via X-Forwarded-For Authorization Content-Type Content-Encoding Max-Forwards Date Connection Host".split()
+Trailer Upgrade Via X-Forwarded-For Authorization Content-Type Content-Encoding Max-Forwards Date Host Connection \
+".split()
 _VALUES = [
     b"",
     b"a",
@@ -84,7 +91,11 @@ def operations_talk(roll: random.Random) -> Talk:
     for _ in range(roll.randrange(1, 30)):
         parts.append(bytes([roll.randrange(18)]))
         if roll.random() < 0.8:
-            parts.append(roll.randrange(65536).to_bytes(2, "big") if roll.random() < 0.5 else b"\0" + bytes([64 + roll.randrange(64)]))
+            parts.append(
+                roll.randrange(65536).to_bytes(2, "big")
+                if roll.random() < 0.5
+                else b"\0" + bytes([64 + roll.randrange(64)])
+            )
         if roll.random() < 0.6:
             parts.append(_noise(roll, roll.choice([1, 5, 40, 3000])) + roll.choice([b"\n", b"", b"\r\n"]))
     data = b"".join(parts)
@@ -126,7 +137,10 @@ def _request(roll: random.Random) -> bytes:
     if framing in (0, 1):
         lines.append(b"Content-Length: %d" % len(body))
     elif framing == 2:
-        lines.append(b"Content-Length: " + roll.choice([b"%d" % (len(body) + 5), b"%d" % (len(body) // 2), b"-1", b"9" * 25, b"0x5", b"5, 5"]))
+        lines.append(
+            b"Content-Length: "
+            + roll.choice([b"%d" % (len(body) + 5), b"%d" % (len(body) // 2), b"-1", b"9" * 25, b"0x5", b"5, 5"])
+        )
     elif framing in (3, 4, 5):
         lines.append(b"Transfer-Encoding: " + roll.choice(_TRANSFER))
         body = _chunks(roll, body)
@@ -146,9 +160,24 @@ def _chunks(roll: random.Random, body: bytes) -> bytes:
         part, body = body[:size], body[size:]
         head = b"%x" % size
         if roll.random() < 0.1:
-            head = roll.choice([b"%x;a=b" % size, b"0x5", b"-1", b"g", b"", b"f" * 20, b"%x " % size, b"0" * 40 + head, b"%x" % (size + 9)])
+            head = roll.choice(
+                [
+                    b"%x;a=b" % size,
+                    b"0x5",
+                    b"-1",
+                    b"g",
+                    b"",
+                    b"f" * 20,
+                    b"%x " % size,
+                    b"0" * 40 + head,
+                    b"%x" % (size + 9),
+                ]
+            )
         made.append(head + b"\r\n" + part + (b"\r\n" if roll.random() < 0.97 else b"\n"))
-    end = roll.choice([b"0\r\n\r\n"] * 6 + [b"0\r\nX-Trailer: 1\r\n\r\n", b"0\r\n", b"", b"0\r\nbad\r\n\r\n", b"0\r\n" + b"T: x\r\n" * 300 + b"\r\n"])
+    end = roll.choice(
+        [b"0\r\n\r\n"] * 6
+        + [b"0\r\nX-Trailer: 1\r\n\r\n", b"0\r\n", b"", b"0\r\nbad\r\n\r\n", b"0\r\n" + b"T: x\r\n" * 300 + b"\r\n"]
+    )
     return b"".join(made) + end
 
 

@@ -4,12 +4,17 @@ Their choices depend on the bytes alone, so a connection can be repeated. They c
 that documented misuse raises; whatever else gets out is a traceback in the log, and a finding.
 """
 
+from __future__ import annotations
+
+import json
 import random
 import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from mod_python import apache
 
-MEMBERS = """
+_MEMBERS = """
 connection server next prev main the_request assbackwards proxyreq header_only protocol proto_num hostname
 request_time status_line status method method_number allowed allowed_xmethods allowed_methods sent_bodyct bytes_sent
 mtime chunked range clength remaining read_length read_body read_chunked expecting_100 headers_in headers_out
@@ -17,11 +22,12 @@ err_headers_out subprocess_env notes phase interpreter content_type content_enco
 vlist_validator user ap_auth_type no_cache no_local_copy unparsed_uri uri filename canonical_filename path_info args
 finfo parsed_uri used_path_info eos_sent useragent_addr useragent_ip hlist extension _content_type_set _bytes_queued
 _request_rec
-""".split()
-CONNECTION = """
+"""
+_CONNECTION = """
 base_server local_addr client_addr client_ip remote_host remote_logname aborted keepalive keepalives double_reverse
 local_ip local_host id notes hlist interpreter closed limit read_timeout write_timeout
-""".split()
+"""
+MEMBERS, CONNECTION = _MEMBERS.split(), _CONNECTION.split()
 TABLES = ("headers_in", "headers_out", "err_headers_out", "subprocess_env", "notes")
 TEXTS = ("content_type", "status_line", "user", "ap_auth_type", "args", "uri", "filename", "path_info", "handler")
 MARK = "X-On-Purpose"
@@ -31,19 +37,19 @@ class OnPurposeError(Exception):
     """A handler's own failure."""
 
 
-def dice(req):
+def dice(req: Any) -> random.Random:
     """Random numbers that depend on the request alone; those of a request's phases differ."""
     headers = repr(req.headers_in.items())
     return random.Random(zlib.crc32(f"{req.the_request}{headers}{req.phase}".encode("utf-8", "surrogatepass")))
 
 
-def on_purpose(req, status):
+def on_purpose(req: Any, status: int) -> int:
     """Return a status, and say that it is meant."""
-    req.err_headers_out[MARK] = str(status)
+    req.err_headers_out[MARK] = req.notes[MARK] = str(status)
     return status
 
 
-def look(req):
+def look(req: Any) -> None:
     """Read everything there is."""
     for name in MEMBERS:
         value = getattr(req, name)
@@ -68,7 +74,7 @@ def look(req):
     dict(req.get_options().items()), dict(req.get_config().items())
 
 
-def change(req, roll):
+def change(req: Any, roll: random.Random) -> None:
     """Set members to what the client sent."""
     values = [value for _, value in req.headers_in.items()] or [""]
     text = roll.choice([*values, req.unparsed_uri, req.args or ""])
@@ -101,15 +107,15 @@ def change(req, roll):
         except (ValueError, TypeError):
             pass  # what a client sends need not fit
     if req.status >= 500:
-        req.err_headers_out[MARK] = "status_line"
+        on_purpose(req, req.status)
 
 
-def cleanup(req):
+def cleanup(req: Any) -> int:
     repr(req.the_request)
     return apache.OK
 
 
-def any_phase(req):
+def any_phase(req: Any) -> int:
     look(req)
     roll = dice(req)
     if roll.random() < 0.5:
@@ -119,12 +125,12 @@ def any_phase(req):
     return apache.OK
 
 
-def decline(req):
+def decline(req: Any) -> int:
     look(req)
     return apache.DECLINED
 
 
-def authenticate(req):
+def authenticate(req: Any) -> int:
     look(req)
     req.get_basic_auth_pw()
     if not req.user:
@@ -132,14 +138,18 @@ def authenticate(req):
     return apache.OK if dice(req).random() < 0.95 else apache.HTTP_UNAUTHORIZED
 
 
-def log(req):
+def log(req: Any) -> int:
     look(req)
-    if req.status >= 500 and MARK not in req.err_headers_out and req.status not in (501, 505):
-        req.log_error(f"fuzz: unexpected status {req.status}", apache.APLOG_ERR)
+    chain = [req]  # the status is that of the last one of them
+    while chain[-1].next:
+        chain.append(chain[-1].next)
+    marked = any(MARK in one.notes for one in chain)
+    if req.status >= 500 and not marked and req.status not in (501, 505):
+        req.log_error(f"fuzz: unexpected status {req.status} of {req.the_request!r:.300}", apache.APLOG_ERR)
     return apache.OK
 
 
-def read_body(req, roll):
+def read_body(req: Any, roll: random.Random) -> Iterator[bytes]:
     """Read the body in one of the ways there are, or not at all."""
     way, size = roll.randrange(8), roll.choice([0, 1, 2, 7, 100, 8192, 100000])
     if way == 0:
@@ -162,7 +172,17 @@ def read_body(req, roll):
         yield req.read()
 
 
-def content(req):
+def content(req: Any) -> Any:
+    try:
+        return answer(req)
+    except RuntimeError as error:
+        # A filter has ended the response, so nothing can be added to it.
+        if "is complete" in str(error) and getattr(req, "closed_early", False):
+            return apache.OK
+        raise
+
+
+def answer(req: Any) -> Any:
     look(req)
     roll = dice(req)
     if roll.random() < 0.2:
@@ -180,7 +200,7 @@ def content(req):
             req.write(data.hex(), flush)
     end = roll.randrange(24)
     if end == 0:
-        req.err_headers_out[MARK] = "exception"
+        on_purpose(req, 500)
         raise OnPurposeError(req.uri)
     if end == 1:
         return on_purpose(req, roll.choice([500, 502, 503, 507]))
@@ -209,69 +229,71 @@ def content(req):
 # ---- filters
 
 
-def filter_dice(filter, data):
-    if filter.ctx is None:
-        filter.ctx = random.Random(zlib.crc32(data))
-    return filter.ctx
+def filter_dice(filt: Any, data: bytes) -> Any:
+    if filt.ctx is None:
+        filt.ctx = random.Random(zlib.crc32(data))
+    return filt.ctx
 
 
-def pump(filter):
+def pump(filt: Any) -> None:
     """Pass data on, in pieces of any size; now and then do something else."""
-    req = filter.req
+    req = filt.req
     if req is not None:
-        roll = filter.ctx if filter.ctx is not None else filter_dice(filter, req.the_request.encode("latin-1", "replace"))
+        roll = filt.ctx if filt.ctx is not None else filter_dice(filt, req.the_request.encode("latin-1", "replace"))
     else:
-        roll = filter.ctx
+        roll = filt.ctx
     while True:
         if roll is None:
-            data = filter.read()
-            roll = filter_dice(filter, data or b"")
+            data = filt.read()
+            roll = filter_dice(filt, data or b"")
         elif roll.random() < 0.4:
-            data = filter.readline(roll.choice([-1, 1, 10, 9000]))
+            data = filt.readline(roll.choice([-1, 1, 10, 9000]))
         else:
-            data = filter.read(roll.choice([-1, -1, 1, 13, 500, 9000]))
+            data = filt.read(roll.choice([-1, -1, 1, 13, 500, 9000]))
         if not data:
             break
         way = roll.randrange(60)
         if way == 0:
-            filter.write(data)
-            filter.pass_on()
+            filt.write(data)
+            filt.pass_on()
             return
         if way == 1:
-            filter.flush()
+            filt.flush()
         elif way == 2 and req is not None:
             look(req) if roll.random() < 0.2 else repr(req.uri)
         elif way == 3:
-            filter.write(data)
-            filter.disable()
-            filter.pass_on()
+            filt.write(data)
+            filt.disable()
+            filt.pass_on()
             return
         elif way == 4 and req is not None:
             if roll.random() < 0.2:
-                filter.write(data)
-                filter.close()
+                filt.write(data)
+                if not filt.is_input:
+                    req.closed_early = True
+                filt.close()
                 return
             if roll.random() < 0.05:
                 raise OnPurposeError("filter")
         half = roll.randrange(len(data) + 1)
-        filter.write(data[:half])
-        filter.write(data[half:])
+        filt.write(data[:half])
+        filt.write(data[half:])
     if data is None and req is not None:
-        filter.close()
+        filt.close()
 
 
-def input_filter(filter):
-    pump(filter)
+def input_filter(filt: Any) -> None:
+    pump(filt)
 
 
-def output_filter(filter):
-    pump(filter)
+def output_filter(filt: Any) -> None:
+    pump(filt)
 
 
 # ---- connections
 
 
-def serve(conn):
+def serve(conn: Any) -> int:
     """A protocol in which each byte is an operation, and those after it are its arguments."""
     for name in CONNECTION:
         repr(getattr(conn, name))
@@ -297,13 +319,13 @@ def serve(conn):
         conn.write(result)
 
 
-def number(conn):
+def number(conn: Any) -> int:
     """Two bytes as a signed number, mostly a small one."""
     value = int.from_bytes(conn.readexactly(2), "big")
     return (value & 63) if value & 64 else value - 2000
 
 
-def operation(conn, op):
+def operation(conn: Any, op: int) -> Any:
     if op == 0:
         return conn.readline()
     if op == 1:
@@ -361,7 +383,7 @@ def operation(conn, op):
     return b""
 
 
-def peek_and_decline(conn):
+def peek_and_decline(conn: Any) -> int:
     first = conn.peek(1)
     if not first:
         return apache.OK
@@ -372,3 +394,87 @@ def peek_and_decline(conn):
             conn.write(conn.readline())
     conn.notes["peeked"] = "yes"
     return apache.DECLINED
+
+
+# ---- tables and options
+
+#: What is done to a table: name → function of the table, of one that makes tables, and of arguments.
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "set": lambda t, _, key, value: t.__setitem__(key, value),
+    "add": lambda t, _, key, value: t.add(key, value),
+    "del": lambda t, _, key, *__: t.__delitem__(key),
+    "getitem": lambda t, _, key, *__: t[key],
+    "get": lambda t, _, key, *__: t.get(key),
+    "get default": lambda t, _, key, value: str(t.get(key, value)),
+    "in": lambda t, _, key, *__: key in t,
+    "has_key": lambda t, _, key, *__: t.has_key(key),
+    "setdefault": lambda t, _, key, value: t.setdefault(key, value),
+    "add while iterating": lambda t, _, key, value: _add_while_iterating(t, key, value),
+    "look": lambda t, _, *__: [len(t), bool(t), t.keys(), t.values(), t.items(), repr(t), str(t)],
+    "iterate": lambda t, _, *__: [list(t), list(t.iterkeys()), list(t.itervalues()), list(t.iteritems())],
+    "popitem": lambda t, _, *__: t.popitem(),
+    "clear": lambda t, _, *__: t.clear(),
+    "copy": lambda t, _, *__: [t.copy() == t, t.copy().items()],
+    "update": lambda t, _, *pairs: t.update(dict(pairs)),
+    "update table": lambda t, make, *pairs: t.update(_table(make, pairs)),
+    "construct": lambda _, make, *pairs: make(pairs).items(),
+    "construct dict": lambda _, make, *pairs: make(dict(pairs)).items(),
+    "equal": lambda t, make, *pairs: [t == _table(make, pairs), t != _table(make, pairs), t == dict(pairs)],
+}
+
+
+def _table(make: Callable[..., Any], pairs: Any) -> Any:
+    table = make()
+    for pair in pairs:
+        table.add(*pair)
+    return table
+
+
+def _add_while_iterating(table: Any, key: Any, value: Any) -> Any:
+    steps = table.iteritems()
+    table.add(key, value)
+    return next(steps)
+
+
+def _decoded(value: Any) -> Any:
+    """Undo what JSON does to bytes and tuples."""
+    if isinstance(value, dict):
+        return value["bytes"].encode("latin-1")
+    return tuple(map(_decoded, value)) if isinstance(value, list) else value
+
+
+def replay(table: Any, make: Callable[..., Any], operations: Any) -> list[Any]:
+    """Carry out operations; return what each of them gave, and the table's items at the end."""
+    results: list[Any] = []
+    for name, *arguments in operations:
+        try:
+            results.append(OPERATIONS[name](table, make, *map(_decoded, arguments)))
+        except (TypeError, ValueError, KeyError, RuntimeError) as error:
+            results.append(type(error).__name__)
+    return [*results, table.items()]
+
+
+def tables(req: Any) -> int:
+    """Carry out the operations in the body on a table, of Python's or of the request."""
+    which, operations = json.loads(req.read())
+    if which == "own":
+        table: Any = apache.table()
+    else:
+        table = getattr(req, which)
+    kept = table.items()
+    table.clear()
+    result = json.dumps(replay(table, apache.table, operations))
+    if which != "own":
+        table.clear()
+        for item in kept:
+            table.add(*item)
+    req.content_type = "application/json"
+    req.write(result, 0)
+    return apache.OK
+
+
+def options(req: Any) -> int:
+    """Send the options in force."""
+    req.content_type = "application/json"
+    req.write(json.dumps(req.get_options().items()), 0)
+    return apache.OK

@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ _TLS = "SSLEngine On\nSSLCertificateFile ${TLS_CERT}\nSSLCertificateKeyFile ${TL
 #: Seconds for an operation on a socket; the server's own time-outs are well below.
 _PATIENCE = 30.0
 _WAIT = 0.2
+#: Seconds between two looks at the error log.
+_LOOK = 3.0
 _CLIENTS = 4
 _SHORT = 1200
 #: What the children may grow by, in KiB, once all memory that is kept for reuse is there.
@@ -73,7 +76,9 @@ _GROWTH = 48 * 1024
 
 #: The exceptions that handlers raise because they were told to.
 _EXPECTED = r"OnPurposeError"
-_SERVER_ERROR = re.compile(rb"^HTTP/1\.[01] 5(?!0[15])\d\d [^\r]*\r\n(?:(?!X-On-Purpose)[^\r\n]+\r\n)*\r\n", re.MULTILINE)
+_SERVER_ERROR = re.compile(
+    rb"^HTTP/1\.[01] 5(?!0[15])\d\d [^\r]*\r\n(?:(?!X-On-Purpose)[^\r\n]+\r\n)*\r\n", re.MULTILINE
+)
 
 
 def _config() -> str:
@@ -93,12 +98,13 @@ def _case(number: int) -> tuple[int, Talk]:
     return port, (operations_talk if kind in _OPERATIONS else http_talk)(roll)
 
 
-def _converse(server: Server, port: int, talk: Talk) -> bytes:
-    """Do what a client does; return what came back."""
+def _converse(server: Server, port: int, talk: Talk, note: Callable[[socket.socket], None]) -> bytes:
+    """Do what a client does, after telling which socket it uses; return what came back."""
     received = bytearray()
     with contextlib.suppress(ConnectionError, BrokenPipeError, ssl.SSLError):
         if port % 2 and talk.tls:
             with TlsPeer(server, port) as peer:
+                note(peer.sock)
                 for segment in talk.segments:
                     peer.sendall(segment)
                 if talk.end == "half":
@@ -112,6 +118,7 @@ def _converse(server: Server, port: int, talk: Talk) -> bytes:
                         received += peer.receive_all()
             return bytes(received)
         with server.connect_plain(port, timeout=_PATIENCE) as sock:
+            note(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sender = threading.Thread(target=_send, args=(sock, talk)) if sum(map(len, talk.segments)) > 50000 else None
             if sender is not None:
@@ -123,7 +130,7 @@ def _converse(server: Server, port: int, talk: Talk) -> bytes:
             elif talk.end in ("half", "wait"):
                 if talk.end == "wait":
                     sock.settimeout(_WAIT)
-                with contextlib.suppress(TimeoutError if talk.end == "wait" else ()):
+                with contextlib.suppress(*([TimeoutError] if talk.end == "wait" else [])):
                     while data := sock.recv(1 << 16):
                         received += data
             if sender is not None:
@@ -158,7 +165,8 @@ class _Run:
         self.bytes = 0
         self._next = 0
         self._lock = threading.Lock()
-        self._recent: dict[int, None] = {}
+        self._cases: dict[int, int] = {}  # port of the client → number of its last connection
+        self._stop = False
 
     def for_seconds(self, seconds: float, most: int) -> None:
         """Make connections until the time is over, or there were enough of them."""
@@ -168,26 +176,49 @@ class _Run:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_LOOK)
+                self._stop |= bool(self.problems())
+
+    def problems(self) -> list[str]:
+        """Return what the error log tells, with the bytes that did it."""
+        found = self.server.problems()
+        found += [str(record) for record in self.server.log_records() if "fuzz: unexpected" in record.message]
+        shown = []
+        for text in found[:9]:
+            client = re.search(r"\[client 127\.0\.0\.1:(\d+)\]", text)
+            number = self._cases.get(int(client[1])) if client else None
+            lines = "\n".join(line[:300] for line in text.splitlines())
+            shown.append(lines if number is None else f"{self._name(number)}\n{lines}")
+        return shown
+
+    @staticmethod
+    def _name(number: int) -> str:
+        port, talk = _case(number)
+        return f"seed {SEED}, case {number}, {_NAMES[port // 2]}: {talk}"
 
     def one(self, number: int) -> None:
         """Make one connection."""
         port, talk = _case(number)
         try:
-            answer = _converse(self.server, port, talk)
+            answer = _converse(
+                self.server, port, talk, lambda sock: self._cases.update({sock.getsockname()[1]: number})
+            )
         except (OSError, TimeoutError) as error:
             self._fail(number, f"{type(error).__name__}: {error}")
             return
         with self._lock:
             name = _NAMES[port // 2] + (", TLS" if port % 2 else "")
             self.counts[name] = self.counts.get(name, 0) + 1
-            self.counts["requests"] = self.counts.get("requests", 0) + len(re.findall(rb"(?m)^HTTP/1\.[01] (?!100)", answer))
+            self.counts["requests"] = self.counts.get("requests", 0) + len(
+                re.findall(rb"(?m)^HTTP/1\.[01] (?!100)", answer)
+            )
             self.bytes += sum(map(len, talk.segments))
         if port // 2 not in _OPERATIONS and (bad := _SERVER_ERROR.search(answer)):
             self._fail(number, bad[0].decode("latin-1"))
 
     def _work(self, deadline: float, last: int) -> None:
-        while time.monotonic() < deadline and len(self.failures) < 5:
+        while time.monotonic() < deadline and not self.failures and not self._stop:
             with self._lock:
                 number = self._next
                 self._next += 1
@@ -196,8 +227,7 @@ class _Run:
             self.one(number)
 
     def _fail(self, number: int, what: str) -> None:
-        port, talk = _case(number)
-        self.failures.append(f"seed {SEED}, case {number}, {_NAMES[port // 2]}: {what}\n{talk}")
+        self.failures.append(f"{self._name(number)}\n{what}")
 
 
 def test_bytes() -> None:
@@ -223,11 +253,10 @@ def test_bytes() -> None:
     total = sum(count for name, count in run.counts.items() if name != "requests")
     print(f"seed {SEED}: {total} connections ({total / spent * 60:.0f}/min), {run.bytes} bytes, {run.counts}")
     print(f"memory of the children: {warm} KiB after a fifth, {memory} KiB at the end")
-    problems = run.failures + server.problems()
-    problems += [str(record) for record in server.log_records() if "fuzz: unexpected" in record.message]
+    problems = run.failures + run.problems()
     if before != after:
         problems.append(f"children {before} became {after}")
     if warm and memory > warm + _GROWTH:
         problems.append(f"the children grew from {warm} to {memory} KiB")
     if problems:
-        pytest.fail(f"seed {SEED}, {len(problems)} problems\n" + "\n".join(problems)[:20000], pytrace=False)
+        pytest.fail(f"seed {SEED}, {len(problems)} problems\n" + "\n".join(problems), pytrace=False)
