@@ -165,7 +165,9 @@ def read_body(req: Any, roll: random.Random) -> Iterator[bytes]:
     elif way == 4:
         yield from req
     elif way == 5:
-        req.discard_request_body()
+        status = req.discard_request_body()
+        if status != apache.OK:
+            raise apache.SERVER_RETURN(status)
     elif way == 6:
         yield req.readline()
         yield req.read(size)
@@ -450,7 +452,8 @@ def replay(table: Any, make: Callable[..., Any], operations: Any) -> list[Any]:
         try:
             results.append(OPERATIONS[name](table, make, *map(_decoded, arguments)))
         except (TypeError, ValueError, KeyError, RuntimeError) as error:
-            results.append(type(error).__name__)
+            # Which of the two it is where key and value are both wrong is not laid down.
+            results.append("refused" if isinstance(error, (TypeError, ValueError)) else type(error).__name__)
     return [*results, table.items()]
 
 
