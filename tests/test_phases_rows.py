@@ -42,6 +42,9 @@ def fix(req):
 
 def not_allowed(req):
     req.allow_methods(["MKWORKSPACE"])
+    req.allow_methods(["MADE-%d" % number for number in range(9)])
+    kept = [b"something else %d" % number for number in range(1000)]
+    assert len(kept) == 1000
     return apache.HTTP_METHOD_NOT_ALLOWED
 
 def to_dummy(req):
@@ -218,6 +221,7 @@ def test_row_3_18_allow_methods(server: Server) -> None:
     reply = server.get("/call/not_allowed")
     assert reply.status == 405
     assert "MKWORKSPACE" in reply.headers["Allow"]
+    assert reply.headers["Allow"].endswith(",".join(f"MADE-{number}" for number in range(9)))
 
 
 def test_row_3_19_redirect_in_a_fixup_handler(server: Server) -> None:

@@ -264,8 +264,8 @@ cdef class Request(RequestFacts):
             names.append(name)
         if reset:
             ap_clear_method_list(r.allowed_methods)
-        for name in names:
-            ap_method_list_add(r.allowed_methods, name)
+        for name in names:              # httpd keeps the pointer it is given
+            ap_method_list_add(r.allowed_methods, apr_pstrdup(r.pool, name))
         # httpd lists methods that it keeps by name only if this bit is set, too.
         if r.allowed_methods.method_list != NULL and r.allowed_methods.method_list.nelts:
             r.allowed_methods.method_mask |= (<apr_int64_t> 1) << M_INVALID
