@@ -140,6 +140,7 @@ def main(arguments: list[str]) -> int:
     base = environments.existing()
     if base is None:
         system.fail(f"{Path('.venv')} is not there or cannot be used; run make setup first.")
+    system.prepare_for_tests()
     results: list[tuple[str, bool, float]] = []
     for combination in combinations(Environment(".venv", base)):
         start = time.monotonic()

@@ -29,6 +29,14 @@ PYTHON_PACKAGES = ("python3-venv", "python3-dev")
 # What the manual tells people to type, which the tests do type: a program, and its package.
 TOOLS = {"openssl": "openssl", "nc": "netcat-openbsd"}
 
+# What the tests alone use: a server for sessions and for protocols, its programs, and a browser.
+TEST_TOOLS = {
+    "redis-server": "redis-server",
+    "redis-benchmark": "redis-tools",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
+}
+
 # What the PyPI httpd is compiled with: a header, and the package that has it.  Without
 # the first it cannot be compiled; without the others it lacks a module.
 PYPI_HEADERS = {"expat.h": "libexpat1-dev"}
@@ -109,7 +117,8 @@ def install(packages: list[str]) -> bool:
     if prefix is None or shutil.which("apt-get") is None:
         return False
     say(f"installing {' '.join(packages)}")
-    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
+    # RUNLEVEL: a package with a server in it is not to start that now (invoke-rc.d(8)).
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q"]
     # A source of packages that does not answer is no reason to stop: ours may come from another.
     subprocess.run([*apt, "update"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
     done = subprocess.run(
@@ -161,6 +170,13 @@ def missing() -> list[str]:
         packages += HTTPD_PACKAGES
     packages += [package for program, package in TOOLS.items() if shutil.which(program) is None]
     return packages
+
+
+def prepare_for_tests() -> None:
+    """Install the programs that only the tests use; tests whose program is not there are skipped."""
+    packages = [package for program, package in TEST_TOOLS.items() if shutil.which(program) is None]
+    if packages and not install(packages):
+        say(f"not installed, for want of root or of apt: {' '.join(packages)}; the tests that need them are skipped")
 
 
 def prepare_for_pypi_httpd() -> None:
