@@ -664,7 +664,7 @@ cdef Filter filter_of(Entry entry, mp_filter_run *run):
 cdef int on_filter(Entry entry, mp_filter_run *run) except? -1000:
     """A call of a filter's function."""
     cdef Filter filt = filter_of(entry, run)
-    cdef Connection conn = None
+    cdef ConnectionFacts conn = None
     cdef unsigned long outer = 0
     cdef int status
     if filt.at_connection:
@@ -691,9 +691,9 @@ cdef int on_filter(Entry entry, mp_filter_run *run) except? -1000:
     return status
 
 
-cdef Connection known_connection(Entry entry, conn_rec *c):
+cdef ConnectionFacts known_connection(Entry entry, conn_rec *c):
     cdef mp_slot *slot = mp_conn_slot(c, entry.interp)
-    return <Connection> slot.object if slot != NULL and slot.object != NULL else None
+    return <ConnectionFacts> slot.object if slot != NULL and slot.object != NULL else None
 
 
 cdef int drop_request(Entry entry, request_rec *r) except -1:

@@ -283,6 +283,7 @@ cdef extern from "httpd.h" nogil:
         int double_reverse
         int keepalives
         conn_rec *master
+        int data_in_output_filters
     ctypedef struct request_rec:
         apr_pool_t *pool
         conn_rec *connection
@@ -454,8 +455,10 @@ cdef extern from "poll.h" nogil:
 cdef extern from "sys/socket.h" nogil:
     enum:
         MSG_DONTWAIT
+        MSG_NOSIGNAL
         SHUT_RD
     ssize_t recv(int, void *, size_t, int)
+    ssize_t send(int, const void *, size_t, int)
     int shutdown(int, int)
 
 
@@ -594,11 +597,48 @@ cdef extern from "shell.h" nogil:
     void mp_gate_in() nogil
     int MP_WAIT_STOP
     int mp_wait_readable(int, int) nogil
+    ctypedef struct mp_loop:
+        int wake_fd
+        int poll_fd
+    ctypedef struct mp_record:
+        conn_rec *c
+        mp_loop *loop
+        mp_record *next_arrived
+        int suspended
+    ctypedef struct mp_event:
+        unsigned long long tag
+        int what
+    enum:
+        MP_STOP_GRACEFUL
+        MP_STOP_NOW
+        MP_POLL_IN
+        MP_POLL_OUT
+        MP_POLL_BROKEN
+        MP_POLL_MOST
+    mp_record *mp_conn_record(const conn_rec *)
+    mp_loop *mp_loop_make()
+    void mp_loop_wake(mp_loop *)
+    void mp_loop_woken(mp_loop *)
+    int mp_loop_stopping()
+    void mp_loop_add(mp_loop *, mp_record *)
+    mp_record *mp_loop_take(mp_loop *)
+    int mp_can_suspend(conn_rec *)
+    int mp_suspend(conn_rec *, mp_loop *)
+    int mp_is_released(const mp_record *)
+    int mp_has_left(const mp_record *)
+    int mp_begin_linger(conn_rec *)
+    void mp_end_connection(conn_rec *)
+    apr_status_t mp_push(conn_rec *, apr_bucket_brigade *, const char *, apr_size_t)
+    int mp_is_core_output(conn_rec *)
+    int mp_poll_set(mp_loop *, int, int, int, unsigned long long)
+    int mp_poll_get(mp_loop *, mp_event *, int)
+    int mp_signal_make()
     int mp_lock_count() nogil
     apr_status_t mp_lock_take(int, int) nogil
     apr_status_t mp_lock_release(int) nogil
     apr_status_t mp_give_back(conn_rec *, const char *, apr_size_t)
     void mp_count_input(conn_rec *, apr_off_t)
+    void mp_count_output(conn_rec *, apr_off_t)
     void mp_log_server(const server_rec *, int, const char *)
     void mp_log_conn(const conn_rec *, int, const char *)
     void mp_log_request(const request_rec *, int, const char *)

@@ -47,6 +47,14 @@ cdef enum:
     READ_ERROR = -2
     READ_STOPPED = -3           # the child has to end at once
 
+    # What a reading method is after; see attempt().
+    READ_LINE = 0
+    READ_SOME
+    READ_ALL
+    READ_EXACTLY
+    READ_UNTIL
+    READ_PEEK
+
 # Longest message that a reading method collects unless told otherwise.  Lines
 # of tens of megabytes are legitimate; without any bound one peer could fill the
 # memory of the child.
@@ -71,7 +79,7 @@ cdef class Stream:
     cdef int users                  # threads inside I/O without the GIL; by the GIL
     cdef bint reading               # a thread reads; by the GIL
     cdef bint waiting               # the reader is in poll(); by the lock
-    cdef bint closing               # wake up and leave; by the lock
+    cdef bint waking                # wake up and leave; by the lock
     cdef Buffer inp
     cdef bint ended                 # no more input will come
     cdef bint end_told              # ... and the handler was told
@@ -179,13 +187,13 @@ cdef class Stream:
         pause.tv_nsec = 1000000
         if not self.users:
             return
-        self.closing = True
+        self.waking = True
         if self.fd >= 0:
             shutdown(self.fd, SHUT_RD)
         while self.users:
             with nogil:
                 nanosleep(&pause, NULL)
-        self.closing = False
+        self.waking = False
 
     # -- the engine: no GIL, the mutex held -----------------------------------
 
@@ -316,7 +324,7 @@ cdef class Stream:
                 if n != READ_AGAIN:
                     break
             look_first = True
-            if self.closing:
+            if self.waking:
                 n = READ_END
                 break
             ms = -1
@@ -370,6 +378,82 @@ cdef class Stream:
             "cannot %s: no connection handler owns this connection; "
             "in a request handler use the request" % what)
 
+    cdef object attempt(self, int kind, Py_ssize_t length, bytes sep, size_t most,
+                        size_t *scanned):
+        """The result of a read if the buffer has it, else None.
+
+        ``scanned`` is for the next attempt: what was searched in vain.
+        """
+        cdef size_t have = buffer_len(&self.inp), n
+        cdef char *start = self.inp.data + self.inp.pos
+        cdef char *found
+        if kind == READ_LINE:
+            if have > scanned[0]:
+                found = <char *> memchr(start + scanned[0], 10, have - scanned[0])
+                if found != NULL:
+                    have = found + 1 - start
+                    if 0 < length < <Py_ssize_t> have:
+                        have = length
+                    if have > most:
+                        over_limit(most)
+                    return buffer_take(&self.inp, have)
+                scanned[0] = have
+            if 0 < length <= <Py_ssize_t> min(have, most):
+                return buffer_take(&self.inp, length)
+            return None
+        if kind == READ_SOME:
+            if not have:
+                return None
+            return buffer_take(&self.inp, length if 0 < length < <Py_ssize_t> have else have)
+        if kind == READ_EXACTLY:
+            return buffer_take(&self.inp, length) if have >= <size_t> length else None
+        if kind == READ_PEEK:
+            if have < <size_t> length:
+                return None
+            return PyBytes_FromStringAndSize(start, length)
+        if kind == READ_UNTIL:
+            n = PyBytes_GET_SIZE(sep)
+            if have - scanned[0] >= n:
+                found = <char *> memmem(start + scanned[0], have - scanned[0],
+                                        PyBytes_AS_STRING(sep), n)
+                if found != NULL:
+                    have = found + n - start
+                    if have > most:
+                        raise LimitError("separator found only after more than %d bytes" % most)
+                    return buffer_take(&self.inp, have)
+                scanned[0] = have - n + 1
+            if have >= most:
+                raise LimitError("no separator within %d bytes" % most)
+        return None
+
+    cdef object attempt_at_end(self, int kind, Py_ssize_t length):
+        """The result of a read that the end of the stream cut short."""
+        cdef size_t have = buffer_len(&self.inp)
+        if kind == READ_PEEK:
+            return PyBytes_FromStringAndSize(self.inp.data + self.inp.pos, have) if have else b""
+        if kind == READ_EXACTLY or kind == READ_UNTIL:
+            partial = buffer_take(&self.inp, have) if have else b""
+            self.end_told = True
+            raise IncompleteRead(partial, length if kind == READ_EXACTLY else None)
+        return buffer_take(&self.inp, have) if have else self.at_end()
+
+    cdef int check_read(self, int kind, Py_ssize_t length, bytes sep) except -1:
+        """Refuse arguments that no read can satisfy."""
+        if kind == READ_EXACTLY:
+            if length < 0:
+                raise ValueError("readexactly() takes a length of 0 or more")
+        elif kind == READ_PEEK:
+            if length < 1:
+                raise ValueError("peek() takes a length of at least 1")
+        elif kind == READ_UNTIL:
+            if PyBytes_GET_SIZE(sep) == 0:
+                raise ValueError("readuntil() needs a separator of at least one byte")
+        else:
+            return 0
+        if length > 0 and <size_t> length > self.limit_:
+            raise LimitError("%d bytes asked for, but conn.limit is %d" % (length, self.limit_))
+        return 0
+
     cdef Py_ssize_t fill(self, size_t most) except -1:
         """Get more input, waiting for it; 0 at the end of the stream.
 
@@ -397,7 +481,7 @@ cdef class Stream:
         if n > 0:
             return n
         if n == READ_END:
-            if self.closing or self.state != STATE_HANDLING:
+            if self.waking or self.state != STATE_HANDLING:
                 raise ConnectionClosed("this connection was closed while waiting for input")
             self.ended = True
             return 0

@@ -73,7 +73,7 @@ cdef class Table:
         if self.which == TABLE_OWN:
             return self.own()
         if self.which == TABLE_CONN_NOTES:
-            return (<Connection> self.owner).rec().notes
+            return (<ConnectionFacts> self.owner).rec().notes
         if self.which == TABLE_FIXED:
             if isinstance(self.owner, Request):
                 (<Request> self.owner).rec()

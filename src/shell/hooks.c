@@ -42,6 +42,7 @@ static int process_connection(conn_rec *c)
     mp_interp *interp;
     int status;
 
+    mp_visit();
     /* Secondary connections (HTTP/2 streams) carry requests by definition. */
     if (!conf->connection || c->master)
         return DECLINED;
@@ -53,6 +54,11 @@ static int process_connection(conn_rec *c)
     call.list = conf->connection;
     interp = mp_interpreter_of_conn(conf);
     status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
+    record = mp_conn_record(c);
+    if (record && record->loop) {
+        c->cs->state = CONN_STATE_SUSPENDED;
+        return OK;
+    }
     if (status == DECLINED) {
         mp_conn_slot(c, interp);
         mp_conn_record(c)->declined = 1;
@@ -188,6 +194,7 @@ apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len)
 /* ---- byte counting ------------------------------------------------------- */
 
 static APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_in) *add_bytes_in;
+static APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) *add_bytes_out;
 
 void mp_count_input(conn_rec *c, apr_off_t bytes)
 {
@@ -195,8 +202,15 @@ void mp_count_input(conn_rec *c, apr_off_t bytes)
         add_bytes_in(c, bytes);
 }
 
+void mp_count_output(conn_rec *c, apr_off_t bytes)
+{
+    if (add_bytes_out)
+        add_bytes_out(c, bytes);
+}
+
 static void find_optional_functions(void)
 {
+    add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
     add_bytes_in = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_in);
 }
 
@@ -412,6 +426,7 @@ void mp_register_hooks(apr_pool_t *p)
     mp_register_end_hooks();
     mp_register_filter_hooks();
     mp_register_lock_hooks();
+    mp_register_suspend_hooks();
     mp_register_exports();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);

@@ -15,6 +15,7 @@
  *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
  *   locks.c        locks between processes
+ *   suspend.c      connections that no thread of httpd serves
  *   exports.c      functions for other modules (include/mod_python.h)
  *
  * The core (src/core, Cython) includes this header too: it reads the
@@ -356,10 +357,16 @@ typedef struct mp_record {
                                  * its content; or NULL */
     int at_end;                 /* request: end_of_request() is registered */
     int gone;                   /* its objects were detached: there are no more */
+    conn_rec *c;                /* connection: from here on for one that is suspended, */
+    struct mp_loop *loop;       /* see suspend.c; who serves it */
+    struct mp_record *next_arrived;
+    int suspended;
+    apr_time_t suspended_at;
+    unsigned *worker, visit;    /* which thread suspended it, and when in its life */
 } mp_record;
 
 /* The records, or NULL if nothing was noted yet. */
-mp_record *mp_conn_record(const conn_rec *c);
+MP_API mp_record *mp_conn_record(const conn_rec *c);
 mp_record *mp_request_record(const request_rec *r);
 /* The record, made if need be. */
 mp_record *mp_note_request(request_rec *r);
@@ -382,6 +389,70 @@ MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
 MP_API int mp_wait_readable(int fd, int timeout_ms);
 
 void mp_register_end_hooks(void);
+
+/* ------------------------------------------------------------------------
+ * Connections of coroutine handlers (suspend.c)
+ */
+
+/* What leads other threads to the thread of an event loop; one per interpreter. */
+typedef struct mp_loop {
+    int wake_fd;                /* readable: connections have arrived, or the child stops */
+    int poll_fd;                /* readable: so is one of the connections it waits for */
+    mp_record *arrived;         /* a stack, without a lock */
+    struct mp_loop *next;
+} mp_loop;
+
+#define MP_STOP_GRACEFUL 1      /* what is going on may go on */
+#define MP_STOP_NOW      2
+
+/* NULL with errno set if there are no descriptors, or the platform has no epoll. */
+MP_API mp_loop *mp_loop_make(void);
+MP_API void mp_loop_wake(mp_loop *loop);
+MP_API void mp_loop_woken(mp_loop *loop);
+/* 0 or MP_STOP_*: whether this child has been told to end. */
+MP_API int mp_loop_stopping(void);
+/* From any thread; and by the loop's own, in the order of arrival. */
+MP_API void mp_loop_add(mp_loop *loop, mp_record *record);
+MP_API mp_record *mp_loop_take(mp_loop *loop);
+
+/* Whether the MPM can let go of a connection. */
+MP_API int mp_can_suspend(conn_rec *c);
+/* Have this connection, whose handler is being called, suspended; 0 without memory. */
+MP_API int mp_suspend(conn_rec *c, mp_loop *loop);
+/* Whether the worker has let go of it, and whether it cannot even touch it any more. */
+MP_API int mp_is_released(const mp_record *record);
+MP_API int mp_has_left(const mp_record *record);
+/* Close the sending direction; whether the peer's end is to be waited for. */
+MP_API int mp_begin_linger(conn_rec *c);
+/* Free it, whatever it holds, and its socket. */
+MP_API void mp_end_connection(conn_rec *c);
+
+/* Pass data to the output filters and have written what can be without waiting:
+ * c->data_in_output_filters tells whether something is left. */
+MP_API apr_status_t mp_push(conn_rec *c, apr_bucket_brigade *bb, const char *data, apr_size_t n);
+/* Whether nothing stands between us and the socket: it may be written to directly. */
+MP_API int mp_is_core_output(conn_rec *c);
+
+/* epoll(7).  A tag says whose event it is. */
+#define MP_POLL_IN     1
+#define MP_POLL_OUT    2
+#define MP_POLL_BROKEN 4        /* reported whether asked for or not */
+#define MP_POLL_MOST   256
+
+typedef struct mp_event {
+    apr_uint64_t tag;
+    int what;
+} mp_event;
+
+/* Change what is waited for from `before` to `now`; 0 means that it is not there. */
+MP_API int mp_poll_set(mp_loop *loop, int before, int now, int fd, apr_uint64_t tag);
+MP_API int mp_poll_get(mp_loop *loop, mp_event *events, int most);
+/* A descriptor that write() makes readable. */
+MP_API int mp_signal_make(void);
+
+/* This thread of httpd begins with a connection. */
+void mp_visit(void);
+void mp_register_suspend_hooks(void);
 
 /* ------------------------------------------------------------------------
  * Locks between processes (locks.c), numbered from 0.  Never to be called with
@@ -428,6 +499,7 @@ MP_API apr_status_t mp_give_back(conn_rec *c, const char *data, apr_size_t len);
 
 /* Tell mod_logio, if there is one, of bytes that were read past its filter. */
 MP_API void mp_count_input(conn_rec *c, apr_off_t bytes);
+MP_API void mp_count_output(conn_rec *c, apr_off_t bytes);
 
 /* ------------------------------------------------------------------------
  * Filters (filters.c; the rest is in filters.h)

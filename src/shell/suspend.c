@@ -1,0 +1,341 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE.
+ *
+ * Connections that no thread of httpd serves: those of coroutine handlers.
+ *
+ *   process_connection()   the handler is a coroutine function: the core has called
+ *         │                mp_suspend(), so the MPM is told CONN_STATE_SUSPENDED
+ *         ▼
+ *   suspend_connection()   the MPM lets go of the connection; the loop's thread is
+ *         │                told (mp_loop_add) and finds it with mp_loop_take()
+ *         ▼
+ *   the loop's thread      waits until the worker has let go (mp_is_released), serves
+ *         │                it to its end: httpd 2.4 never takes one back
+ *         ▼
+ *   mp_end_connection()    pool and socket go, and with the pool, by a clean-up of
+ *                          the MPM's own, the MPM's books are right again
+ *
+ * After the hook the worker writes to the connection twice, `c->sbh` first.  The
+ * loop touches it only once that is NULL.  For the second write, a few
+ * instructions later, mp_has_left() gives the worker time: the pool may go when
+ * that thread has been seen elsewhere, or after a second.
+ *
+ * Where an MPM cannot suspend (worker, prefork) the connection's thread waits
+ * while the loop's thread serves it.
+ */
+
+#include "shell.h"
+
+#include <ap_mpm.h>
+#include <apr_portable.h>
+#include <http_connection.h>
+#include <mpm_common.h>
+#include <scoreboard.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#endif
+
+APLOG_USE_MODULE(python);
+
+/* How long a worker that was not seen again is given to leave the MPM's few
+ * instructions after our hook. */
+#define LEAVE_TIME apr_time_from_sec(1)
+
+static mp_loop *loops;                  /* only ever grows; atomic */
+static int stopping;                    /* MP_STOP_*; atomic */
+
+/* Counts how often this thread came to process_connection().  Never freed: a
+ * connection may outlive the thread. */
+static __thread unsigned *visits;
+
+void mp_visit(void)
+{
+    if (visits)
+        __atomic_add_fetch(visits, 1, __ATOMIC_RELEASE);
+}
+
+/* ---- loops ----------------------------------------------------------------- */
+
+mp_loop *mp_loop_make(void)
+{
+#ifdef __linux__
+    mp_loop *loop = calloc(1, sizeof(*loop));
+
+    if (!loop)
+        return NULL;
+    loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    loop->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->wake_fd < 0 || loop->poll_fd < 0) {
+        int failed = errno;
+        if (loop->wake_fd >= 0)
+            close(loop->wake_fd);
+        if (loop->poll_fd >= 0)
+            close(loop->poll_fd);
+        free(loop);
+        errno = failed;
+        return NULL;
+    }
+    loop->next = __atomic_load_n(&loops, __ATOMIC_ACQUIRE);
+    while (!__atomic_compare_exchange_n(&loops, &loop->next, loop, 0,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        ;
+    return loop;
+#else
+    errno = ENOSYS;
+    return NULL;
+#endif
+}
+
+void mp_loop_wake(mp_loop *loop)
+{
+    apr_uint64_t one = 1;
+
+    if (write(loop->wake_fd, &one, sizeof(one)) < 0) { /* it is awake already */ }
+}
+
+void mp_loop_woken(mp_loop *loop)
+{
+    apr_uint64_t count;
+
+    if (read(loop->wake_fd, &count, sizeof(count)) < 0) { /* somebody else did */ }
+}
+
+int mp_loop_stopping(void)
+{
+    return __atomic_load_n(&stopping, __ATOMIC_ACQUIRE);
+}
+
+void mp_loop_add(mp_loop *loop, mp_record *record)
+{
+    record->next_arrived = __atomic_load_n(&loop->arrived, __ATOMIC_ACQUIRE);
+    while (!__atomic_compare_exchange_n(&loop->arrived, &record->next_arrived, record, 0,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        ;
+    mp_loop_wake(loop);
+}
+
+mp_record *mp_loop_take(mp_loop *loop)
+{
+    mp_record *record = __atomic_exchange_n(&loop->arrived, NULL, __ATOMIC_SEQ_CST);
+    mp_record *first = NULL, *next;
+
+    for (; record; record = next) {         /* the first to come first */
+        next = record->next_arrived;
+        record->next_arrived = first;
+        first = record;
+    }
+    return first;
+}
+
+/* Called in the child's main thread, or under prefork in its signal handler. */
+static void child_stopping(apr_pool_t *pchild, int graceful)
+{
+    mp_loop *loop;
+
+    (void)pchild;
+    if (__atomic_load_n(&stopping, __ATOMIC_SEQ_CST) < (graceful ? MP_STOP_GRACEFUL : MP_STOP_NOW))
+        __atomic_store_n(&stopping, graceful ? MP_STOP_GRACEFUL : MP_STOP_NOW, __ATOMIC_SEQ_CST);
+    for (loop = __atomic_load_n(&loops, __ATOMIC_ACQUIRE); loop; loop = loop->next)
+        mp_loop_wake(loop);
+}
+
+/* ---- connections ------------------------------------------------------------- */
+
+int mp_can_suspend(conn_rec *c)
+{
+    static int async = -1;
+
+    if (async < 0 && ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) != APR_SUCCESS)
+        async = 0;
+    return async == 1 && c->cs != NULL;
+}
+
+int mp_suspend(conn_rec *c, mp_loop *loop)
+{
+    mp_record *record = mp_conn_record(c);
+
+    if (!visits)
+        visits = calloc(1, sizeof(*visits));
+    if (!visits || !record)
+        return 0;
+    record->c = c;
+    record->loop = loop;
+    record->worker = visits;
+    record->visit = *visits;
+    return 1;
+}
+
+static void suspend_connection(conn_rec *c, request_rec *r)
+{
+    mp_record *record;
+
+    /* The MPM calls this for what is kept alive, too. */
+    if (r || !(record = mp_conn_record(c)) || !record->loop || record->suspended)
+        return;
+    record->suspended = 1;
+    record->suspended_at = apr_time_now();
+    mp_loop_add(record->loop, record);
+}
+
+int mp_is_released(const mp_record *record)
+{
+    return !record->suspended
+        || __atomic_load_n((void *const *)&record->c->sbh, __ATOMIC_ACQUIRE) == NULL;
+}
+
+int mp_has_left(const mp_record *record)
+{
+    return __atomic_load_n(record->worker, __ATOMIC_ACQUIRE) != record->visit
+        || apr_time_now() - record->suspended_at > LEAVE_TIME;
+}
+
+/* Whether the peer's end is to be waited for. */
+int mp_begin_linger(conn_rec *c)
+{
+    apr_socket_t *sock = ap_get_conn_socket(c);
+
+    /* What is pending has been sent.  A close_notify that does not fit any more
+     * is not waited for. */
+    if (sock)
+        apr_socket_timeout_set(sock, 0);
+    return ap_start_lingering_close(c) == 0;
+}
+
+void mp_end_connection(conn_rec *c)
+{
+    apr_pool_destroy(c->pool);              /* closes the socket */
+}
+
+/* ---- output without waiting ---------------------------------------------------- */
+
+static apr_status_t push_read(apr_bucket *b, const char **str, apr_size_t *len,
+                              apr_read_type_e block)
+{
+    (void)b;
+    (void)block;
+    *str = NULL;
+    *len = 0;
+    return APR_SUCCESS;
+}
+
+/* A bucket that means nothing.  Behind data it makes mod_ssl encrypt that data now
+ * and not gather more, as FLUSH does, which would make httpd's core filter wait. */
+static const apr_bucket_type_t push_bucket = {
+    "MOD_PYTHON_PUSH", 5, APR_BUCKET_METADATA,
+    apr_bucket_destroy_noop, push_read, apr_bucket_setaside_noop,
+    apr_bucket_split_notimpl, apr_bucket_simple_copy
+};
+
+static apr_bucket *make_push_bucket(apr_bucket_alloc_t *list)
+{
+    apr_bucket *b = apr_bucket_alloc(sizeof(*b), list);
+
+    APR_BUCKET_INIT(b);
+    b->free = apr_bucket_free;
+    b->list = list;
+    b->type = &push_bucket;
+    b->length = 0;
+    b->start = 0;
+    b->data = NULL;
+    return b;
+}
+
+apr_status_t mp_push(conn_rec *c, apr_bucket_brigade *bb, const char *data, apr_size_t n)
+{
+    apr_status_t rv = APR_SUCCESS;
+    ap_filter_t *last;
+
+    if (n) {
+        rv = apr_brigade_write(bb, NULL, NULL, data, n);
+        if (rv == APR_SUCCESS) {
+            APR_BRIGADE_INSERT_TAIL(bb, make_push_bucket(c->bucket_alloc));
+            rv = ap_pass_brigade(c->output_filters, bb);
+        }
+        apr_brigade_cleanup(bb);
+    }
+    if (rv == APR_SUCCESS && c->data_in_output_filters) {
+        /* As the MPM does it: the core filter writes what it can. */
+        for (last = c->output_filters; last->next; last = last->next)
+            ;
+        rv = last->frec->filter_func.out_func(last, NULL);
+    }
+    if (rv == APR_SUCCESS && c->aborted)
+        rv = APR_ECONNABORTED;
+    return rv;
+}
+
+int mp_is_core_output(conn_rec *c)
+{
+    return c->output_filters && c->output_filters->frec == ap_core_output_filter_handle
+        && !c->data_in_output_filters;
+}
+
+/* ---- polling --------------------------------------------------------------------- */
+
+#ifdef __linux__
+
+int mp_poll_set(mp_loop *loop, int before, int now, int fd, apr_uint64_t tag)
+{
+    struct epoll_event e;
+
+    memset(&e, 0, sizeof(e));
+    e.events = (now & MP_POLL_IN ? EPOLLIN : 0) | (now & MP_POLL_OUT ? EPOLLOUT : 0);
+    e.data.u64 = tag;
+    return epoll_ctl(loop->poll_fd,
+                     !now ? EPOLL_CTL_DEL : !before ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &e);
+}
+
+int mp_poll_get(mp_loop *loop, mp_event *events, int most)
+{
+    struct epoll_event got[MP_POLL_MOST];
+    int i, n;
+
+    n = epoll_wait(loop->poll_fd, got, most < MP_POLL_MOST ? most : MP_POLL_MOST, 0);
+    for (i = 0; i < n; i++) {
+        events[i].tag = got[i].data.u64;
+        events[i].what = (got[i].events & EPOLLIN ? MP_POLL_IN : 0)
+            | (got[i].events & EPOLLOUT ? MP_POLL_OUT : 0)
+            | (got[i].events & (EPOLLERR | EPOLLHUP) ? MP_POLL_BROKEN : 0);
+    }
+    return n;
+}
+
+int mp_signal_make(void)
+{
+    return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+}
+
+#else
+
+int mp_poll_set(mp_loop *loop, int before, int now, int fd, apr_uint64_t tag)
+{
+    (void)loop, (void)before, (void)now, (void)fd, (void)tag;
+    errno = ENOSYS;
+    return -1;
+}
+
+int mp_poll_get(mp_loop *loop, mp_event *events, int most)
+{
+    (void)loop, (void)events, (void)most;
+    return 0;
+}
+
+int mp_signal_make(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
+
+#endif
+
+void mp_register_suspend_hooks(void)
+{
+    ap_hook_suspend_connection(suspend_connection, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_FIRST);
+}
