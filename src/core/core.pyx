@@ -53,7 +53,7 @@ from libc.errno cimport (
     ENOTDIR,
     errno,
 )
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint32_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport (
     memchr,
@@ -104,6 +104,8 @@ include "server.pyx"
 include "stream.pyx"
 include "connection_facts.pyx"
 include "connection.pyx"
+include "hub.pyx"
+include "async_connection.pyx"
 include "finfo.pyx"
 include "request_io.pyx"
 include "request_facts.pyx"

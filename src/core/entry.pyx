@@ -77,7 +77,7 @@ cdef class Entry:
     # -- calls
 
     cdef int on_connection(self, mp_call *call) except? -1000:
-        cdef Connection conn = self.connection(call.c)
+        cdef ConnectionFacts conn = self.connection(call.c)
         cdef tuple handlers = self.handlers_of(call.list, call.c.pool, NULL, NULL)
         cdef mp_slot *slot
         cdef int status = HTTP_INTERNAL_SERVER_ERROR
@@ -85,8 +85,12 @@ cdef class Entry:
         try:
             status = self.run_connection_handler(conn, handlers[0])
         finally:
-            conn.finish(status == DECLINED)
+            if not conn.handed_over:
+                conn.finish(status == DECLINED)
             conn._hlist = None
+        if conn.handed_over:
+            self.settle(call.c, conn)
+            return status
         # Ours and the slot's: nobody kept it.
         if mp_refcnt(conn) == 2 and conn.capsule is None:
             slot = mp_conn_slot(call.c, self.interp)
@@ -94,6 +98,24 @@ cdef class Entry:
             slot.object = NULL
             Py_DECREF(conn)
         return status
+
+    cdef int settle(self, conn_rec *c, ConnectionFacts seen) except -1:
+        """A coroutine handler has got its own object: drop those that nobody kept."""
+        cdef mp_slot *slot = mp_conn_slot(c, self.interp)
+        cdef AsyncConnection made
+        if slot == NULL or slot.object == NULL:
+            return 0
+        made = <AsyncConnection> slot.object
+        # Besides those in sight: made.previous and the variable of our caller.
+        if made.previous is seen and mp_refcnt(seen) == 2 and seen.capsule is None:
+            made.previous = None
+            seen.detach()
+        if made.state == STATE_CLOSED and mp_conn_record(c).loop == NULL \
+                and mp_refcnt(made) == 2 and made.capsule is None:
+            slot.object = NULL
+            made.detach()
+            Py_DECREF(made)
+        return 0
 
     cdef int on_request(self, mp_call *call) except? -1000:
         cdef Request req = self.request(call.r)
@@ -122,7 +144,7 @@ cdef class Entry:
         return status
 
     cdef int on_pre_connection(self, mp_call *call) except? -1000:
-        cdef Connection conn = self.connection(call.c)
+        cdef ConnectionFacts conn = self.connection(call.c)
         cdef mp_slot *slot
         cdef int status = self.dispatcher.pre_connection(
             conn, self.handlers_of(call.list, call.c.pool, NULL, NULL))
@@ -197,8 +219,8 @@ cdef class Entry:
         Py_DECREF(wrapper)
         if isinstance(wrapper, Request):
             (<Request> wrapper).detach()
-        elif isinstance(wrapper, Connection):
-            (<Connection> wrapper).detach()
+        elif isinstance(wrapper, ConnectionFacts):
+            (<ConnectionFacts> wrapper).detach()
         elif isinstance(wrapper, Filter):
             (<Filter> wrapper).detach()
         return 0
@@ -250,17 +272,17 @@ cdef class Entry:
 
     # -- wrappers: the same record always gives the same object
 
-    cdef Connection connection(self, conn_rec *c):
+    cdef ConnectionFacts connection(self, conn_rec *c):
         cdef mp_slot *slot = mp_conn_slot(c, self.interp)
-        cdef Connection conn
+        cdef ConnectionFacts conn
         if slot == NULL:
             raise DetachedError("this connection is closed and its record is going away")
         if slot.object != NULL:
-            return <Connection> slot.object
+            return <ConnectionFacts> slot.object
         # This may run the garbage collector, and so other threads.
         conn = Connection.__new__(Connection)
         if slot.object != NULL:
-            return <Connection> slot.object
+            return <ConnectionFacts> slot.object
         conn.attach(c, self)
         Py_INCREF(conn)
         slot.object = <void *> conn

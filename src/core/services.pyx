@@ -127,6 +127,7 @@ cdef str error_text(apr_status_t rv):
 
 # The names that applications print.
 for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
+                      (AsyncConnection, "mp_conn"),
                       (Request, "mp_request"), (Server, "mp_server"),
                       (Finfo, "mp_finfo"), (Filter, "mp_filter")):
     try:

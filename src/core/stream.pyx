@@ -94,6 +94,7 @@ cdef class Stream:
     cdef size_t limit_
     cdef bint set_up                # somebody chose limits or time-outs
     cdef unsigned long filter_thread    # which runs a Python filter of this connection, or 0
+    cdef bint handed_over           # an AsyncConnection has taken its place
     cdef object capsule             # what _conn_rec gave, or None
 
     # -- life ---------------------------------------------------------------

@@ -56,7 +56,7 @@ def start(name: str, shell_version: str) -> _core.Entry:
     # "httpd -X" is -DDEBUG to the MPMs, which then are one process, too.
     one_process = _core.exists_config_define("ONE_PROCESS") or _core.exists_config_define("DEBUG")
     dispatcher = Dispatcher(name, one_process=one_process)
-    entry = _core.Entry(name, dispatcher)
+    entry = dispatcher.entry = _core.Entry(name, dispatcher)
     apache.main_server = _core.main_server(entry)
     dispatcher.importer.autoreload = bool(apache.main_server.settings[1])
     if shell_version != version.version:

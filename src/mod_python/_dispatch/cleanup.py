@@ -52,7 +52,15 @@ def run() -> None:
     while _registered:
         function, data, server = _registered.pop()
         try:
-            function(data)
+            result = function(data)
+            if hasattr(result, "cr_frame"):
+                from . import asynchronous
+
+                loop = asynchronous.running()
+                if loop is None:
+                    result.close()  # type: ignore[attr-defined]
+                    raise RuntimeError("a coroutine function can be a clean-up only where an event loop runs")
+                loop.submit(result, asynchronous.CLEANUP_SECONDS)  # type: ignore[arg-type]
         except BaseException as exc:  # not even SystemExit may keep the rest from running
             try:
                 for line in (

@@ -8,6 +8,7 @@ a comparison of settings, one look-up in its module and the call.
 
 from __future__ import annotations
 
+import sys
 from time import monotonic
 
 from mod_python._constants import (
@@ -28,7 +29,7 @@ from .lines import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
 # phase -> (statuses after which the next handler runs, default name of the
@@ -117,7 +118,9 @@ class Dispatcher:
             with PythonEnablePdb On run under pdb.
     """
 
-    __slots__ = ("importer", "name", "one_process")
+    __slots__ = ("entry", "importer", "name", "one_process")
+
+    entry: Any  # the core's; set by boot.start
 
     def __init__(self, name: str, importer: Importer | None = None, one_process: bool = False) -> None:
         self.name = name
@@ -212,6 +215,10 @@ class Dispatcher:
                 function = handler.namespace.get(name)
             if function is None:
                 function = resolve.find(handler, name, conn, settings, self.importer)
+            if resolve.is_coroutine_function(function):
+                from . import asynchronous
+
+                return asynchronous.hand_over(self, conn, handler, function)
             if settings[3] and self.one_process:
                 function = _debugged(function)
             status: int = function(conn)
@@ -266,6 +273,8 @@ class Dispatcher:
                 function: Any = resolve.find(handler, name, server, settings, self.importer)
                 if at_end:
                     cleanup.register(function, server, server)
+                elif resolve.is_coroutine_function(function):
+                    self.call_coroutine(function(server))
                 else:
                     function(server)
             except BaseException as exc:
@@ -299,7 +308,11 @@ class Dispatcher:
             settings = server.settings
             module = resolve.prepare(handler, server, settings, self.importer)
             if handler.object_name:
-                resolve.resolve_object(module, handler.object_name)()
+                function: Any = resolve.resolve_object(module, handler.object_name)
+                if resolve.is_coroutine_function(function):
+                    self.call_coroutine(function())
+                else:
+                    function()
             return True
         except BaseException as exc:
             report.python_import(lambda line, level: apache.log_error(line, level, server), text, self.name, exc)
@@ -321,9 +334,20 @@ class Dispatcher:
         """Return a function that runs another one under pdb."""
         return _debugged(function)
 
+    def call_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine on the event loop of this interpreter, and wait for its end."""
+        from . import asynchronous
+
+        asynchronous.call(self, coroutine)
+
     def at_exit(self) -> None:
-        """Run what was registered with `apache.register_cleanup`."""
+        """End what runs on the event loop; run what was registered with `apache.register_cleanup`."""
+        asynchronous = sys.modules.get("mod_python._dispatch.asynchronous")
+        if asynchronous is not None:
+            asynchronous.end()
         cleanup.run()
+        if asynchronous is not None:
+            asynchronous.close()
 
 
 def _debugged(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

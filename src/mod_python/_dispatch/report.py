@@ -70,7 +70,8 @@ _lock = allocate_lock()
 # -- the traceback ---------------------------------------------------------------
 
 
-def _is_own(filename: str) -> bool:
+def is_own(filename: str) -> bool:
+    """Tell whether a file is part of the dispatcher."""
     return filename.startswith((_OWN, "<frozen importlib"))
 
 
@@ -80,14 +81,14 @@ def _strip(stack: StackSummary, exc: BaseException | None) -> None:
     Innermost frames stay if they may show a fault of our own.
     """
     end = len(stack)
-    while end and _is_own(stack[end - 1].filename):
+    while end and is_own(stack[end - 1].filename):
         end -= 1
     tail = stack[end:]
     if tail and (
         getattr(exc, "_mp_plain", False) or isinstance(exc, (ImportError, SyntaxError)) or tail[-1].filename in _CALLERS
     ):
         tail = []
-    stack[:] = [frame for frame in stack[:end] if not _is_own(frame.filename)] + tail
+    stack[:] = [frame for frame in stack[:end] if not is_own(frame.filename)] + tail
 
 
 def _strip_all(report: TracebackException, exc: BaseException | None, seen: set[int]) -> None:

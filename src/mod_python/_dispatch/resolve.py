@@ -143,3 +143,22 @@ def find(
             )
         )
     return found  # type: ignore[no-any-return]
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Tell whether calling something gives a coroutine: `async def`, or what wraps one.
+
+    For every connection, so without `inspect`.  Known are functions, methods,
+    `functools.partial`, instances with such a `__call__`, and what
+    `inspect.markcoroutinefunction` marked.
+    """
+    for _ in range(10):  # partials of partials
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            return bool(code.co_flags & 0x80) or hasattr(function, "_is_coroutine_mark")  # inspect.CO_COROUTINE
+        inner = getattr(function, "func", None)
+        if inner is None or isinstance(function, type):
+            break
+        function = inner
+    code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+    return code is not None and bool(code.co_flags & 0x80)
