@@ -27,7 +27,7 @@ from time import monotonic
 
 from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_WARNING, DECLINED, OK
 
-from . import limits, report, scope
+from . import report, scope
 from .lines import plain
 
 TYPE_CHECKING = False
@@ -82,7 +82,6 @@ class Loop:
         self.ready.wait()
         if self.threshold:
             threading.Thread(target=self._watch, name="mod_python watch", daemon=True).start()
-        limits.check(self.loop)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
