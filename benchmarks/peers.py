@@ -29,6 +29,12 @@ OLD = "old"
 #: segments and chunked coding. The others queue the page and return, which is what ap_rputs() does in C.
 FLUSHED = "_flushed"
 
+#: A coroutine handler of ours, and a protocol on uvloop without streams.
+ASYNC = "async"
+PROTOCOL = "uvloop_protocol"
+#: The size of the server with the coroutine handler.
+ASYNC_SIZES = Sizes(threads=25)
+
 #: Opens a contestant's server: tools and sizes in, a running server while the context lasts.
 Opener = Callable[[Tools, Sizes], AbstractContextManager[Server]]
 
@@ -215,6 +221,40 @@ def echo_peers(mpms: tuple[str, ...]) -> list[Peer]:
         Peer("gevent", "gevent", None, _gevent, baseline),
     ]
     return peers
+
+
+def _async_echo(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+    modules, environment = _ours(tools)
+    # No thread per connection: httpd's default number of threads, and room for what the others get in threads.
+    factor = -(-sizes.threads // ASYNC_SIZES.threads) + 1
+    config = HttpdConfig(
+        mpm="event",
+        modules=modules,
+        directives=f"AsyncRequestWorkerFactor {factor}\n"
+        "PythonPath \"sys.path + ['@ROOT@']\"\n"
+        "PythonInterpreter main_interpreter\n"
+        "PythonConnectionHandler async_echo",
+        files={"async_echo.py": _app("async_echo.py")},
+        environment=environment,
+    )
+    return httpd(tools, ASYNC, config, ASYNC_SIZES)
+
+
+def _protocol(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+    return program(tools, PROTOCOL, [str(tools.peers_python), str(APPS / "protocol_echo.py"), "@PORT@"])
+
+
+def async_peers() -> list[Peer]:
+    """The contestants of the measurements of coroutine handlers: the same work on other event loops, and with threads."""
+    baseline = "asyncio"
+    return [
+        Peer(ASYNC, ASYNC, "event", _async_echo, baseline),
+        Peer("asyncio", "asyncio", None, _asyncio("asyncio"), baseline),
+        Peer(PROTOCOL, PROTOCOL, None, _protocol, baseline),
+        Peer("uvloop", "uvloop", None, _asyncio("uvloop"), baseline),
+        Peer(f"{OURS}-event", OURS, "event", _python_echo(OURS, "event"), baseline),
+        Peer("mod_echo-event", "mod_echo", "event", _mod_echo("event"), baseline),
+    ]
 
 
 def hello_peers(mpms: tuple[str, ...]) -> list[Peer]:

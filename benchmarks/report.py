@@ -19,7 +19,7 @@ from statistics import median
 
 from benchmarks.load import Sample
 from benchmarks.memory import MemoryResults
-from benchmarks.peers import FLUSHED, OLD, OURS, Peer
+from benchmarks.peers import ASYNC, FLUSHED, OLD, OURS, PROTOCOL, Peer
 from benchmarks.rounds import Results
 from benchmarks.tools import Tools, UnavailableError
 
@@ -27,6 +27,8 @@ from benchmarks.tools import Tools, UnavailableError
 RATIO_BARS = {
     ("echo", OURS, "mod_echo"): 0.9,
     ("echo", OURS, OLD): 1.4,
+    ("async", ASYNC, "asyncio"): 1.0,
+    ("async", ASYNC, PROTOCOL): 0.7,
     ("hello", OURS, "c"): 0.8,
     ("hello", OURS, OLD): 1.6,
     ("hello", OURS + FLUSHED, "c" + FLUSHED): 0.8,
@@ -99,7 +101,7 @@ def _median_of(samples: Iterable[Sample], what: str) -> float:
 
 def table(results: Results, connections: int) -> str:
     """The table of one suite at one number of connections."""
-    unit = {"echo": "round trips/s", "hello": "requests/s", "filter": "MiB/s"}[results.suite]
+    unit = {"echo": "round trips/s", "async": "round trips/s", "hello": "requests/s", "filter": "MiB/s"}[results.suite]
     header = ["", f"{unit} [min–max]", "p50 µs", "p95", "p99", "CPU µs", "rate ratio [min–max]", "CPU ratio [min–max]"]
     rows = [header]
     for peer in results.peers:
@@ -144,10 +146,10 @@ def suite_bars(results: Results) -> list[Bar]:
     names = {peer.name for peer in results.peers}
     for peer in results.peers:
         for connections in results.connections:
-            if connections not in BAR_CONNECTIONS and results.suite != "filter":
+            if connections not in BAR_CONNECTIONS and results.suite not in ("filter", "async"):
                 continue
             for (suite, ours, family), limit in RATIO_BARS.items():
-                other = f"{family}-{peer.mpm}"
+                other = family if family in names else f"{family}-{peer.mpm}"
                 if suite != results.suite or peer.family != ours or other not in names:
                     continue
                 name = f"{suite} {peer.name} / {other}, {connections} connections"

@@ -622,6 +622,7 @@ cdef extern from "shell.h" nogil:
     int mp_loop_stopping()
     void mp_loop_add(mp_loop *, mp_record *)
     mp_record *mp_loop_take(mp_loop *)
+    int mp_most_connections()
     int mp_can_suspend(conn_rec *)
     int mp_suspend(conn_rec *, mp_loop *)
     int mp_is_released(const mp_record *)

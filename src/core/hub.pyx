@@ -178,6 +178,11 @@ cdef class Hub:
         self.loop.remove_reader(self.link.wake_fd)
         self.loop.remove_reader(self.link.poll_fd)
 
+    @property
+    def most(self):
+        """How many connections a child can hold, by the MPM's settings; 0: not known."""
+        return mp_most_connections()
+
     # -- arrival --------------------------------------------------------------
 
     def on_wake(self):

@@ -415,6 +415,8 @@ MP_API int mp_loop_stopping(void);
 MP_API void mp_loop_add(mp_loop *loop, mp_record *record);
 MP_API mp_record *mp_loop_take(mp_loop *loop);
 
+/* How many connections a child of this configuration can hold; 0: not known. */
+MP_API int mp_most_connections(void);
 /* Whether the MPM can let go of a connection. */
 MP_API int mp_can_suspend(conn_rec *c);
 /* Have this connection, whose handler is being called, suspended; 0 without memory. */

@@ -35,6 +35,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/epoll.h>
@@ -334,8 +336,88 @@ int mp_signal_make(void)
 
 #endif
 
+/* ---- how many connections a child can hold ------------------------------------------ */
+
+/* Descriptors that a child needs for itself: logs, listeners, pipes, modules' own. */
+#define OWN_DESCRIPTORS 128
+
+static int most;                        /* 0: not known */
+
+static const char *value_of(const ap_directive_t *d, const char *name)
+{
+    const char *found = NULL, *inner;
+
+    for (; d; d = d->next) {
+        if (d->first_child && (inner = value_of(d->first_child, name)))
+            found = inner;
+        else if (!strcasecmp(d->directive, name))
+            found = d->args;
+    }
+    return found;
+}
+
+int mp_most_connections(void)
+{
+    return most;
+}
+
+/* An event MPM counts suspended connections like idle ones: per child it takes
+ * ThreadsPerChild + idle threads * AsyncRequestWorkerFactor, 2 by default. */
+static int check_limits(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                        server_rec *main_server)
+{
+    const char *text = apr_table_get(mp_server_conf_of(main_server)->options,
+                                     "mod_python.async.connections");
+    const char *factor = value_of(ap_conftree, "AsyncRequestWorkerFactor");
+    int async = 0, threads = 0, children = 0;
+    struct rlimit files;
+    char *end;
+    long wanted;
+
+    (void)pconf;
+    (void)plog;
+    (void)ptemp;
+    ap_mpm_query(AP_MPMQ_IS_ASYNC, &async);
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children);
+    if (threads < 1)
+        threads = 1;
+    most = async ? (int)(threads * (1 + (factor ? atof(factor) : 2.0))) : threads;
+    /* The configuration is read twice, and warnings belong to the second time. */
+    if (!text || ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
+        return OK;
+    errno = 0;
+    wanted = strtol(text, &end, 10);
+    if (errno || *end || end == text || wanted < 1 || wanted > 10000000) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, main_server,
+                     "PythonOption mod_python.async.connections is \"%s\"; it must be the number "
+                     "of connections that one child process is to hold, at least 1", text);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (wanted > most && async)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
+                     "PythonOption mod_python.async.connections asks for %ld connections in one child "
+                     "process, but it will take at most %d: set AsyncRequestWorkerFactor to %ld "
+                     "or more (with ThreadsPerChild %d)", wanted, most,
+                     (wanted + threads - 1) / threads, threads);
+    else if (wanted > most)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
+                     "PythonOption mod_python.async.connections asks for %ld connections in one child "
+                     "process, but with this MPM each takes a thread, and there are %d: use the event "
+                     "MPM, or more threads or processes (at most %d now)", wanted, most, children);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY
+        && files.rlim_cur < (rlim_t)wanted + OWN_DESCRIPTORS)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
+                     "PythonOption mod_python.async.connections asks for %ld connections in one child "
+                     "process, but it may have only %lu open files: raise that limit (ulimit -n, or "
+                     "LimitNOFILE of its systemd unit) to %ld or more", wanted,
+                     (unsigned long)files.rlim_cur, wanted + OWN_DESCRIPTORS);
+    return OK;
+}
+
 void mp_register_suspend_hooks(void)
 {
+    ap_hook_post_config(check_limits, NULL, NULL, APR_HOOK_LAST);
     ap_hook_suspend_connection(suspend_connection, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_FIRST);
 }

@@ -14,6 +14,8 @@ all of it ends:
 Settings, in the server's configuration (PythonOption):
 
     mod_python.async.loop            auto (the default), uvloop or asyncio
+    mod_python.async.connections     how many connections a child is to hold; if it
+                                     cannot, the server says so when it starts
     mod_python.async.slow_callback   seconds after which a handler that blocks the
                                      loop is reported; 0 for never; 1 by default
 """
@@ -25,7 +27,7 @@ import sys
 import threading
 from time import monotonic
 
-from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_WARNING, DECLINED, OK
+from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, APLOG_WARNING, DECLINED, OK
 
 from . import report, scope
 from .lines import plain
@@ -80,6 +82,11 @@ class Loop:
         self.thread = threading.Thread(target=self._run, name="mod_python loop", daemon=True)
         self.thread.start()
         self.ready.wait()
+        apache.log_error(
+            f"mod_python: interpreter '{self.name}' serves coroutine handlers with {self.kind}'s event loop; "
+            f"this child can hold {self.hub.most or 'any number of'} connections (AsyncRequestWorkerFactor)",
+            APLOG_INFO,
+        )
         if self.threshold:
             threading.Thread(target=self._watch, name="mod_python watch", daemon=True).start()
 
