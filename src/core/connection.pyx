@@ -171,7 +171,7 @@ cdef class Connection(ConnectionFacts):
             pass
         self.state = STATE_CLOSED
         if self.users:
-            self.closing = True
+            self.waking = True
             shutdown(self.fd, SHUT_RD)
 
     @property

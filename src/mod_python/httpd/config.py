@@ -33,6 +33,8 @@ _TLS_MODULES = ("mod_socache_shmcb", "mod_ssl")
 #: Threads of a child of a threaded MPM. A connection handler keeps one for as long as the
 #: connection lasts, so this is also how many clients a child serves at once.
 DEFAULT_THREADS = 64
+# How many connections a child of the event MPM may hold, most of them idle.
+CONNECTIONS = 10_000
 
 #: Children of prefork, each of which serves one connection.
 DEFAULT_PREFORK_PROCESSES = 16
@@ -347,7 +349,11 @@ def _workers(settings: Settings) -> list[str]:
         ]
     processes = settings.process_count
     threads = settings.threads or DEFAULT_THREADS
+    # Connections of coroutine handlers take no thread; httpd's default would stop at twice the
+    # number of threads.
+    factor = [f"AsyncRequestWorkerFactor {max(2, CONNECTIONS // threads)}"] if mpm == "event" else []
     return [
+        *factor,
         # Event keeps ending children in slots of their own while new ones start;
         # without spare slots a graceful restart would wait for the slowest client.
         f"ServerLimit {processes * 4 if mpm == 'event' else processes}",
