@@ -320,7 +320,7 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef Waiter new_waiter(self):
         cdef Waiter waiter = Waiter.__new__(Waiter)
-        waiter.loop = self.hub.loop
+        waiter.hub = self.hub
         return waiter
 
     cdef int stop_waiting(self) except -1:

@@ -79,6 +79,7 @@ class Loop:
         self.ended = threading.Event()
         self.ready = threading.Event()
         self.stopping = 0
+        self.job: tuple[Any, ...] = (None, None, dispatcher)
         self.thread = threading.Thread(target=self._run, name="mod_python loop", daemon=True)
         self.thread.start()
         self.ready.wait()
@@ -108,7 +109,7 @@ class Loop:
 
     def _begin(self, conn: Any) -> None:
         """Called by the hub: a connection has arrived."""
-        conn._task = self.loop.create_task(_serve(conn))
+        conn._task = self.loop.create_task(_serve(conn), name=conn._job[1].text)
         if self.stopping > 1:
             conn._task.cancel()
 
@@ -286,7 +287,10 @@ def hand_over(dispatcher: Dispatcher, conn: _core.Connection, handler: Handler, 
     from mod_python import _core
 
     loop = start(dispatcher)
-    made, suspended = _core.hand_over(conn, loop.hub, (function, handler, dispatcher))
+    job = loop.job  # nearly always that of the connection before: thousands need not have one each
+    if job[0] is not function or job[1] is not handler:
+        job = loop.job = (function, handler, dispatcher)
+    made, suspended = _core.hand_over(conn, loop.hub, job)
     if not suspended and not made._wait(END_SECONDS):
         made.log_error(
             f"PythonConnectionHandler {handler.text}: the child ends, and the handler has not ended "
