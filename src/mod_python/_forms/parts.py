@@ -12,7 +12,7 @@ from mod_python._constants import HTTP_BAD_REQUEST, HTTP_REQUEST_ENTITY_TOO_LARG
 
 from .fields import Field, FieldList, StringField, part_headers
 from .limits import Limits, refuse
-from .query import decode, parse_header
+from .query import decode, parse_header, unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Parts"]
 
+# Characters that no client has a reason to put into a header, and that tables and logs do
+# without.
 _NO_TEXT = ("\0", "\r", "\n")
+
+
+def _extended(value: str) -> str | None:
+    """Return the parameter ``filename*`` of a disposition, decoded (RFC 8187), or None.
+
+    It has no place in forms (RFC 7578, section 4.2), but some clients send nothing else
+    if the name is not ASCII.
+    """
+    charset, _, rest = parse_header(value)[1].get("filename*", "").partition("'")
+    data = unquote(rest.partition("'")[2].encode("utf-8", "surrogateescape"))
+    return (data.decode("latin-1") if charset.lower() == "iso-8859-1" else decode(data)) or None
 
 
 class _Part:
@@ -64,9 +77,12 @@ class _Part:
                 if character in value:
                     raise multipart.ParserError(f"Header of a part with {character!r}")
             if name == "Content-Disposition":
+                text = decode(value.encode("latin-1"))
                 self.disposition, self.options = multipart.parse_options_header(
-                    decode(value.encode("latin-1")), unquote=multipart.content_disposition_unquote
+                    text, unquote=multipart.content_disposition_unquote
                 )
+                if "filename" not in self.options and (filename := _extended(text)):
+                    self.options["filename"] = filename
             elif name == "Content-Type":
                 self.type, self.type_options = multipart.parse_options_header(decode(value.encode("latin-1")))
                 if "/" not in self.type:
