@@ -131,6 +131,9 @@ class Parts:
         self._part: _Part | None = None
         self._file: Any = None
         self._content = bytearray()
+        # The first bytes of the content, as many as `_delimiter` has.
+        self._delimiter = b""
+        self._head = b""
 
     def read(self, content_type: str) -> None:
         """Read the body to its end.
@@ -148,14 +151,23 @@ class Parts:
             refuse(self._req, HTTP_BAD_REQUEST, "the type of the multipart body has no boundary")
         try:
             self._read(boundary.encode("latin-1"))
-        except multipart.ParserLimitReached as exc:
-            self._exceeds(str(exc))
-        except multipart.ParserError as exc:
-            refuse(self._req, HTTP_BAD_REQUEST, f"the multipart body is broken: {exc}")
-        finally:
-            # If it went well, the file belongs to a field.
-            if self._file is not None:
-                self._file.close()
+        except BaseException as exc:
+            self._close()
+            if isinstance(exc, multipart.ParserLimitReached):
+                self._exceeds(str(exc))
+            if isinstance(exc, multipart.ParserError):
+                refuse(self._req, HTTP_BAD_REQUEST, f"the multipart body is broken: {exc}")
+            raise
+
+    def _close(self) -> None:
+        """Close the files at once, not when the last traceback has gone."""
+        files = [field.file for field in self._fields if isinstance(field, Field)]
+        for file in [*files, self._file]:
+            if file is not None:
+                try:
+                    file.close()
+                except OSError:
+                    pass  # a full disk, and what is raised already says so
 
     def _read(self, boundary: bytes) -> None:
         from mod_python import util
@@ -163,6 +175,7 @@ class Parts:
         size = util.readBlockSize
         limit = left = self._limits.get("max_size")
         read = self._req.read
+        self._delimiter = b"--" + boundary
         parser = _Parser(
             boundary,
             max_header_size=self._limits.get("max_header_size"),
@@ -197,6 +210,7 @@ class Parts:
             self._exceeds(f"the form has more than {self._max_fields} fields (max_fields)")
         self._take(part.size)
         self._part = part
+        self._head = b""
         if part.filename is not None:
             self._files += 1
             if self._files > self._max_files:
@@ -219,6 +233,13 @@ class Parts:
 
     def _add(self, data: bytes) -> None:
         """Take a piece of the content."""
+        missing = len(self._delimiter) - len(self._head)
+        if missing:
+            self._head += data[:missing]
+            # The parser takes it for content, since a line end belongs to a boundary. Others
+            # take it for one, and see other fields.
+            if self._head == self._delimiter:
+                raise multipart.ParserError("Boundary directly after the headers of a part")
         if self._file is not None:
             self._file.write(data)
         else:
