@@ -96,6 +96,7 @@ import argparse, base64, ssl, sys, urllib.error, urllib.request
 parser = argparse.ArgumentParser()
 parser.add_argument("-s", action="store_true")
 parser.add_argument("-i", action="store_true")
+parser.add_argument("-L", action="store_true")
 parser.add_argument("--insecure", action="store_true")
 parser.add_argument("-o")
 parser.add_argument("-w", default="")
