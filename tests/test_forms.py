@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import json
 import pickle
 from io import BytesIO
@@ -28,6 +29,29 @@ def refused(request: FormRequest, status: int, message: str, **how: Any) -> None
         util.FieldStorage(request, **how)
     assert caught.value.args == (status,)
     assert message in request.text(apache.APLOG_WARNING)
+
+
+def test_signatures() -> None:
+    """What programs rely on; more may follow, by keyword."""
+    expected = {
+        util.FieldStorage: "req, keep_blank_values=0, strict_parsing=0, file_callback=None, field_callback=None",
+        util.FieldStorage.get: "self, name, default=None",
+        util.FieldStorage.getfirst: "self, name, default=None",
+        util.FieldStorage.getlist: "self, name",
+        util.FieldStorage.add_field: "self, name, value",
+        util.parse_qs: "qs, keep_blank_values=0, strict_parsing=0",
+        util.parse_qsl: "qs, keep_blank_values=0, strict_parsing=0",
+        util.parse_header: "line",
+        util.redirect: "req, location, permanent=0, text=None",
+        util.apply_fs_data: "object, fs, **args",
+    }
+    for function, parameters in expected.items():
+        signature = inspect.signature(function)
+        found = [str(p.replace(annotation=p.empty)) for p in signature.parameters.values()]
+        assert ", ".join(found).removesuffix(", **limits") == parameters
+    names = ["name", "file", "ctype", "type_options", "disp", "disp_options", "headers"]
+    assert list(inspect.signature(util.Field).parameters) == names
+    assert util.readBlockSize == 65368
 
 
 # ---- query strings

@@ -301,6 +301,8 @@ def test_other_bodies(server: Server) -> None:
     refused(server, 501, "a body of type 'application/json' is no form", "/fields", b"{}", "application/json")
     raw = exchange(server, get("/fields", method="POST"))
     assert raw.startswith(b"HTTP/1.1 411 ")
+    raw = exchange(server, get("/fields", "Transfer-Encoding: chunked", method="POST") + b"3\r\na=1\r\n0\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 411 ")
     # The type tells nothing about a body that is not looked at.
     assert server.request("PUT", "/fields?a=1", b"{}", {"Content-Type": "application/json"}).text == "[Field('a', '1')]"
 

@@ -81,7 +81,7 @@ class _Part:
                 self.disposition, self.options = multipart.parse_options_header(
                     text, unquote=multipart.content_disposition_unquote
                 )
-                if "filename" not in self.options and (filename := _extended(text)):
+                if "*" in text and "filename" not in self.options and (filename := _extended(text)):
                     self.options["filename"] = filename
             elif name == "Content-Type":
                 self.type, self.type_options = multipart.parse_options_header(decode(value.encode("latin-1")))
@@ -92,7 +92,10 @@ class _Part:
 
 
 class _Parser(multipart.PushMultipartParser):  # type: ignore[misc]
-    """The parser, less its demands on the headers of parts: here a part may go without a name."""
+    """The parser, less its demands on the headers of parts: here a part may go without a name.
+
+    The method is one that subclasses may override, says the package since version 2.
+    """
 
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> _Part:
         return _Part(headerlist)
