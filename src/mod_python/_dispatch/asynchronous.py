@@ -181,9 +181,7 @@ class Loop:
 
         exc = context.get("exception")
         lines = [f"mod_python: event loop of interpreter '{self.name}': {context.get('message', 'error')}"]
-        for key in ("task", "future", "handle"):
-            if key in context:
-                lines.append(f"    {key}: {context[key]!r}")
+        lines += [f"    {key}: {context[key]!r}" for key in ("task", "future", "handle") if key in context]
         if exc is not None:
             lines += report.traceback_text(exc).splitlines()
         report.emit(lambda line, level: apache.log_error(line, level), lines, APLOG_ERR)
@@ -212,11 +210,12 @@ class Loop:
         from mod_python import apache
 
         frame = sys._current_frames().get(self.thread.ident or 0)
-        lines = [
+        text = (
             f"mod_python: the event loop of interpreter '{self.name}' has been blocked for "
             f"{monotonic() - since:.1f} seconds, and {self.hub.count} connection(s) with it; a coroutine has to "
             "await what takes long, or give it to a thread (asyncio.to_thread). It is here:"
-        ]
+        )
+        lines = [text]
         if frame is not None:
             from traceback import StackSummary
 
