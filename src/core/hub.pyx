@@ -87,7 +87,8 @@ cdef class Waiter:
             yield self
         return self.result()
 
-    __await__ = __iter__
+    def __await__(self):
+        return self.__iter__()          # a second name would not fill the type's slot
 
     cdef int later(self) except -1:
         """The wait is over: go on in the loop's next turn."""

@@ -109,16 +109,18 @@ class Loop:
 
     def _begin(self, conn: Any) -> None:
         """Called by the hub: a connection has arrived."""
-        conn._task = self.loop.create_task(_serve(conn), name=conn._job[1].text)
         if self.stopping > 1:
-            conn._task.cancel()
+            conn._end(True)
+            return
+        conn._task = self.loop.create_task(_serve(conn), name=conn._job[1].text)
 
     def _on_stop(self, kind: int) -> None:
         """Called by the hub: the child ends; gracefully (1), or at once (2)."""
         self.stopping = kind
         self.closing.set()
         if kind > 1:
-            self._cancel_all()
+            # Not at once: a task that is cancelled before it began does not run its `finally`.
+            self.loop.call_soon(self._cancel_all)
 
     def _cancel_all(self) -> set[asyncio.Task[Any]]:
         tasks = asyncio.all_tasks(self.loop)
@@ -140,6 +142,7 @@ class Loop:
         self.stopping = 2
         self.closing.set()
         deadline = monotonic() + END_SECONDS
+        await asyncio.sleep(0)  # let begin what is about to
         while True:
             tasks = self._cancel_all()
             left = deadline - monotonic()
@@ -181,9 +184,7 @@ class Loop:
 
         exc = context.get("exception")
         lines = [f"mod_python: event loop of interpreter '{self.name}': {context.get('message', 'error')}"]
-        for key in ("task", "future", "handle"):
-            if key in context:
-                lines.append(f"    {key}: {context[key]!r}")
+        lines += [f"    {key}: {context[key]!r}" for key in ("task", "future", "handle") if key in context]
         if exc is not None:
             lines += report.traceback_text(exc).splitlines()
         report.emit(lambda line, level: apache.log_error(line, level), lines, APLOG_ERR)
@@ -212,11 +213,12 @@ class Loop:
         from mod_python import apache
 
         frame = sys._current_frames().get(self.thread.ident or 0)
-        lines = [
+        text = (
             f"mod_python: the event loop of interpreter '{self.name}' has been blocked for "
             f"{monotonic() - since:.1f} seconds, and {self.hub.count} connection(s) with it; a coroutine has to "
             "await what takes long, or give it to a thread (asyncio.to_thread). It is here:"
-        ]
+        )
+        lines = [text]
         if frame is not None:
             from traceback import StackSummary
 
