@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from mod_python._constants import APLOG_ERR
-from mod_python._table import table
+from mod_python._table import mp_table as table
 from mod_python.errors import ConnectionClosed, ConnectionTimeout, IncompleteRead, LimitError
 
 if TYPE_CHECKING:
@@ -293,7 +293,8 @@ class Facts:
 
     def write(self, data: Buffer | Sequence[Buffer]) -> None:
         """Write bytes, or a list of them."""
-        for part in data if isinstance(data, (list, tuple)) else [data]:
+        parts: Sequence[Any] = data if isinstance(data, (list, tuple)) else [data]
+        for part in parts:
             if isinstance(part, str):
                 raise TypeError("a connection carries bytes, not str: encode the text first")
             with memoryview(part) as view:  # refuses what is no bytes-like object
