@@ -1,20 +1,20 @@
 """A chat by lines, as coroutines: what one client writes, all the others read.
 
-Everything runs on one thread, so no lock is needed. No write waits: who does not read what is
-written is shown out.
+Everything runs on one thread, so no lock is needed. No write waits: who leaves more unread than
+the limit allows is shown out.
 
 The clients of one child process see each other, so run it with one process.
 """
 
 import asyncio
 
-MOST_UNSENT = 100_000  # bytes that may wait for one who does not read
+from mod_python import apache
 
 members = {}  # connection -> name
 
 
 async def connectionhandler(conn):
-    conn.limit = 4096  # bytes kept while waiting for the end of a line
+    conn.limit = 65536  # bytes of a line, and bytes written that the client has not read yet
     conn.read_timeout = 3600  # seconds of silence
 
     conn.write(b"Your name? ")
@@ -43,9 +43,11 @@ async def leave_with_the_server(conn):
 
 def tell_others(sender, text):
     for member in list(members):
-        if member is sender or member.closed:
+        if member is sender:
             continue
-        if member.unsent_bytes > MOST_UNSENT:
-            member.close()
-        else:
+        try:
             member.write(text)
+        except apache.LimitError:
+            member.close()
+        except OSError:
+            pass  # it has just left

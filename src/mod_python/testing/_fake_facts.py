@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import errno
+import ssl
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from mod_python._constants import APLOG_ERR
 from mod_python._table import mp_table as table
-from mod_python.errors import ConnectionClosed, ConnectionTimeout, IncompleteRead, LimitError
+from mod_python.errors import ConnectionClosed, ConnectionTimeout, IncompleteRead, LimitError, TLSError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +78,34 @@ class FakeServer:
         self._conn.log_error(message, level)
 
 
+class FakeTls:
+    """What stands for ``conn.tls`` after `start_tls`; no handshake takes place.
+
+    Args:
+        context: The argument of `start_tls`.
+    """
+
+    server_side = True
+    server_hostname: str | None = None
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+
+    def version(self) -> str:
+        """The protocol."""
+        return "TLSv1.3"
+
+    def cipher(self) -> tuple[str, str, int]:
+        """The cipher."""
+        return "TLS_AES_256_GCM_SHA384", "TLSv1.3", 256
+
+    def getpeercert(self, binary_form: bool = False) -> None:
+        """The peer has no certificate."""
+
+    def selected_alpn_protocol(self) -> None:
+        """None was chosen."""
+
+
 class Facts:
     """State of a fake connection; see `mod_python.testing.FakeConnection`."""
 
@@ -96,7 +125,7 @@ class Facts:
         self._sent = 0
         self._held = False
         self._ended = self._end_told = self._reset = False
-        self._closed = False
+        self._closed = self._peer_ended = False
         self._eof_written = False
         self._reading = False
         self._limit = DEFAULT_LIMIT
@@ -106,6 +135,8 @@ class Facts:
         self._tls: dict[str, str] | None = None
         if tls:
             self._tls = {"HTTPS": "on", "SSL_PROTOCOL": "TLSv1.3", **({} if tls is True else tls)}
+        #: What `start_tls` has made; can be set to something with more facts.
+        self.tls: Any = None
         #: PythonOptions.
         self.options = table(dict(options or {}))
         #: What was logged: (level, message).
@@ -141,7 +172,7 @@ class Facts:
         Args:
             data: The bytes.
         """
-        if self._coming and self._coming[-1] in (Mark.END, Mark.RESET):
+        if self._peer_ended:
             raise ValueError("the peer has ended already: nothing can come after its end")
         if len(memoryview(data)):
             self._put(bytes(data))
@@ -175,6 +206,7 @@ class Facts:
         return data
 
     def _put(self, what: bytes | Mark) -> None:
+        self._peer_ended |= what in (Mark.END, Mark.RESET)
         self._coming.append(what)
         self._wake()
 
@@ -297,8 +329,11 @@ class Facts:
         for part in parts:
             if isinstance(part, str):
                 raise TypeError("a connection carries bytes, not str: encode the text first")
-            with memoryview(part) as view:  # refuses what is no bytes-like object
-                self._write(bytes(view))
+            try:
+                view = memoryview(part)
+            except TypeError:
+                raise TypeError(f"a bytes-like object is required, not '{type(part).__name__}'") from None
+            self._write(bytes(view))
 
     def _write(self, data: bytes) -> None:
         self._check_write("write")
@@ -317,12 +352,28 @@ class Facts:
 
     def can_write_eof(self) -> bool:
         """Whether it has no TLS."""
-        return self._tls is None
+        return self._tls is None and self.tls is None
 
     def _check_eof(self) -> None:
         self._check_write("close")
         if not self.can_write_eof():
             raise OSError("a TLS connection cannot be closed in one direction")
+
+    def _start_tls(self, context: ssl.SSLContext, discard: bool) -> None:
+        """As in the core: what was read before the handshake is refused, or dropped."""
+        if self._closed:
+            raise ConnectionClosed("cannot start TLS: this connection was closed")
+        if not isinstance(context, ssl.SSLContext):
+            raise TypeError(f"start_tls() takes an ssl.SSLContext, not {type(context).__name__}")
+        if self.is_https():
+            raise RuntimeError("this connection uses TLS already")
+        if self._reading:
+            raise RuntimeError("another task or thread is reading from this connection")
+        if self._inp and not discard:
+            self.close()
+            raise TLSError(f"no TLS: {len(self._inp)} bytes came after the request for TLS and before its handshake")
+        self._inp.clear()
+        self.tls = FakeTls(context)
 
     def close(self) -> None:
         """End the connection."""
@@ -409,7 +460,7 @@ class Facts:
 
     def is_https(self) -> int:
         """1 with TLS, else 0."""
-        return int(self._tls is not None)
+        return int(self._tls is not None or self.tls is not None)
 
     def ssl_var_lookup(self, name: str) -> str | None:
         """A variable of mod_ssl, from the argument ``tls``."""
@@ -438,4 +489,4 @@ def _over(most: int) -> LimitError:
 def _seconds(value: float | None) -> float | None:
     if value is not None and not value > 0:
         raise ValueError("a time-out must be more than 0 seconds, or None")
-    return value
+    return None if value is None else float(value)

@@ -11,6 +11,7 @@ from mod_python.testing._fake_facts import EXACTLY, LINE, PEEK, Facts, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from ssl import SSLContext
     from typing import Any
 
     from typing_extensions import Buffer
@@ -160,3 +161,15 @@ class FakeConnection(Facts):
         """Close the sending direction."""
         self._check_eof()
         self._eof_written = True
+
+    def start_tls(
+        self,
+        context: SSLContext,
+        *,
+        server_side: bool = True,
+        server_hostname: str | None = None,
+        discard: bool = False,
+        suppress_ragged_eofs: bool = True,
+    ) -> None:
+        """Go on as if TLS had begun: what is fed and written remains plain."""
+        self._start_tls(context, discard)

@@ -10,6 +10,7 @@ from mod_python.testing._fake_facts import EXACTLY, HIGH_WATER, LINE, PEEK, Fact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from ssl import SSLContext
     from typing import Any
 
     from typing_extensions import Buffer
@@ -222,3 +223,19 @@ class FakeAsyncConnection(Facts):
     async def _half_close(self) -> None:
         await self._drained(0)
         self._eof_written = True
+
+    def start_tls(
+        self,
+        context: SSLContext,
+        *,
+        server_side: bool = True,
+        server_hostname: str | None = None,
+        discard: bool = False,
+        suppress_ragged_eofs: bool = True,
+    ) -> Awaitable[None]:
+        """Await that one goes on as if TLS had begun: what is fed and written remains plain."""
+        return self._begin_tls(context, discard)
+
+    async def _begin_tls(self, context: SSLContext, discard: bool) -> None:
+        await self._drained(0)
+        self._start_tls(context, discard)
