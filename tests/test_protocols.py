@@ -407,7 +407,7 @@ class TestWebSocketBesides:
 
         run(talk())
 
-    @pytest.mark.skipif(PREFORK, reason="a process of prefork learns of a graceful restart when its connection has ended")
+    @pytest.mark.skipif(PREFORK, reason="on prefork a busy process is not told of a graceful restart")
     def test_a_restart(self) -> None:
         async def talk() -> None:
             with serving("websocket/websocket.py") as server:

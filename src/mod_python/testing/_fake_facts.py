@@ -11,7 +11,6 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from mod_python._constants import APLOG_ERR
 from mod_python._table import mp_table as table
 from mod_python.errors import ConnectionClosed, ConnectionTimeout, IncompleteRead, LimitError, TLSError
 
@@ -73,7 +72,7 @@ class FakeServer:
         """Return an empty table."""
         return table()
 
-    def log_error(self, message: object, level: int = APLOG_ERR) -> None:
+    def log_error(self, message: object, level: int = 3) -> None:
         """Append to ``conn.log``."""
         self._conn.log_error(message, level)
 
@@ -474,7 +473,7 @@ class Facts:
         """Table of the PythonOptions of the server."""
         return self.base_server.get_options()
 
-    def log_error(self, message: object, level: int = APLOG_ERR) -> None:
+    def log_error(self, message: object, level: int = 3) -> None:
         """Append to ``log``."""
         if message is not None:
             self.log.append((level, str(message)))
