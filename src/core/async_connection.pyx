@@ -345,17 +345,23 @@ cdef class AsyncConnection(ConnectionFacts):
             raw = n
             if self.tls is not None and n != READ_AGAIN:
                 n = self.open_layer(n)
-            if n == READ_END:
-                self.ended = True
-            elif n == READ_ERROR:
-                self.read_failed = self.ended = True
-                self.read_error = self.error
+                if n > 0 and self.tls.established:
+                    self.note_end(self.tls.rest())
+            self.note_end(n)
             if raw <= 0 or self.ended or plain or buffer_len(&self.inp) >= READ_AHEAD \
                     or (self.tls is not None and buffer_len(&self.tls.raw) >= READ_AHEAD):
                 break
         if self.ended or (buffer_len(&self.inp) >= READ_AHEAD and self.input_waiter is None):
             self.arm(self.armed & ~MP_POLL_IN)
         return 0
+
+    cdef void note_end(self, Py_ssize_t n):
+        """Keep what a read said, if it was that no more will come."""
+        if n == READ_END:
+            self.ended = True
+        elif n == READ_ERROR:
+            self.read_failed = self.ended = True
+            self.read_error = APR_EGENERAL if self.tls is not None and self.tls.why is not None else self.error
 
     cdef bint is_shaking(self):
         return self.tls is not None and not self.tls.established
@@ -413,11 +419,7 @@ cdef class AsyncConnection(ConnectionFacts):
     cdef int open_first(self) except -1:
         """What came together with the end of the handshake."""
         cdef Py_ssize_t n = self.open_layer(READ_END if self.ended else READ_AGAIN)
-        if n == READ_END:
-            self.ended = True
-        elif n == READ_ERROR:
-            self.read_failed = self.ended = True
-            self.read_error = self.error
+        self.note_end(self.tls.rest() if n > 0 else n)
         return 0
 
     cdef Waiter wait_for_input(self):
