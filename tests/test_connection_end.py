@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from tests.async_scripted import AsyncScripted, async_scripted, ordinary_only
 from tests.scripted import Scripted, receive_all, receive_exactly, reset, scripted
 
 
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Scripted]:
-    with scripted("Timeout 77") as kit:
+@pytest.fixture(scope="module", params=["sync", "async"])
+def kit(request: pytest.FixtureRequest) -> Iterator[Scripted]:
+    with (async_scripted if request.param == "async" else scripted)("Timeout 77") as kit:
         for expected in ("on purpose", "Exception Group", "ZeroDivisionError"):
             kit.server.allow(expected)
         kit.server.allow("which is no status|it must return a status")
@@ -45,6 +47,8 @@ def test_a_status_ends_the_connection(kit: Scripted, status: str) -> None:
 )
 def test_anything_else_is_an_error(kit: Scripted, result: str, text: str) -> None:
     mark = kit.mark()
+    if result == "None" and isinstance(kit, AsyncScripted):
+        pytest.skip("a coroutine function need not return anything")
     before = kit.value("return os.getpid()")
     assert kit.run(f"conn.write(b'bye')\nreturn {result}") == b"bye"
     kit.server.wait_for_log(text)
@@ -78,7 +82,7 @@ def test_an_exception_is_logged_once_and_ends_the_connection(kit: Scripted, stat
     assert "phase='PythonConnectionHandler'" in messages[0]
     assert "handler.py" in messages[0]
     assert sum("Traceback (most recent call last)" in message for message in messages) == 1
-    assert any('File "<test>", line 3, in handler' in message for message in messages)
+    assert any(re.search('File "<test>", line [34], in handler', message) for message in messages)
     # Nothing of the server's own machinery.
     assert not any("_dispatch" in message for message in messages)
     assert messages[-1].strip() == last
@@ -213,6 +217,7 @@ def test_close(kit: Scripted, tls: bool) -> None:
 
 
 def test_close_by_another_thread_wakes_the_reader(kit: Scripted, tls: bool) -> None:
+    ordinary_only(kit)
     body = """
     import threading
     def closer():
@@ -240,6 +245,7 @@ def test_close_by_another_thread_wakes_the_reader(kit: Scripted, tls: bool) -> N
 
 
 def test_threads_that_outlive_the_handler(kit: Scripted, tls: bool) -> None:
+    ordinary_only(kit)
     body = """
     import threading, time
 
@@ -280,8 +286,12 @@ def test_a_connection_kept_beyond_its_end(kit: Scripted, tls: bool) -> None:
                 pass
     return result
     """
+    answers = kit.value(body)
+    if isinstance(kit, AsyncScripted):
+        assert answers.pop("unsent_bytes") == "0"
+        del answers["closing"], answers["high_water"]
     # Everything but the answer to that very question.
-    assert kit.value(body) == {"closed": "True"}
+    assert answers == {"closed": "True"}
 
     body = """
     gone, result = kept["conn"], []

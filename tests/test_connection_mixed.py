@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.scripted import Scripted, TlsPeer, receive_all, scripted, wait_read
+from tests.async_scripted import either
+from tests.scripted import Scripted, TlsPeer, receive_all, wait_read
 
 #: Random conversations per transport. A failure names its number, which repeats it.
 CONVERSATIONS = 40
@@ -145,10 +146,7 @@ def random_segments(chance: random.Random, stream: bytes) -> Iterator[bytes]:
         stream = stream[size:]
 
 
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Scripted]:
-    with scripted() as kit:
-        yield kit
+kit = either()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.scripted import Scripted, receive_all, receive_exactly, scripted, wait_read
+from tests.async_scripted import either, ordinary_only
+from tests.scripted import Scripted, receive_all, receive_exactly, wait_read
 
-
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Scripted]:
-    with scripted() as kit:
-        yield kit
+kit = either()
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -340,6 +335,7 @@ def test_wrong_arguments(kit: Scripted, call: str, error: str) -> None:
 
 
 def test_two_threads_cannot_read_at_once(kit: Scripted, tls: bool) -> None:
+    ordinary_only(kit)
     body = """
     import threading
 

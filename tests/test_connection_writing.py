@@ -6,20 +6,17 @@ import errno
 import hashlib
 import socket
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.scripted import TIMEOUT, Scripted, receive_all, receive_exactly, reset, scripted, wait_read
+from tests.async_scripted import either, ordinary_only
+from tests.scripted import TIMEOUT, Scripted, receive_all, receive_exactly, reset, wait_read
 
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Scripted]:
-    with scripted() as kit:
-        yield kit
+kit = either()
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -131,6 +128,7 @@ def test_every_reading_method_sends_first(kit: Scripted, read: str) -> None:
 
 
 def test_flush_sends(kit: Scripted, tls: bool) -> None:
+    ordinary_only(kit)
     path = kit.server.site / f"flushed{tls:d}"
     body = f"{UNTIL}\nconn.write(b'one')\nconn.flush()\nuntil({str(path)!r})\nconn.write(b'two')\nconn.flush()"
     with kit.open(body, tls=tls) as sock:
@@ -140,6 +138,7 @@ def test_flush_sends(kit: Scripted, tls: bool) -> None:
 
 
 def test_much_is_sent_without_a_flush(kit: Scripted, tls: bool) -> None:
+    ordinary_only(kit)
     path = kit.server.site / f"much{tls:d}"
     body = f"{UNTIL}\nfor n in range(70): conn.write(b'x' * 1000)\nuntil({str(path)!r})"
     with kit.open(body, tls=tls) as sock:
@@ -200,6 +199,7 @@ def test_both_directions_at_once(kit: Scripted, tls: bool) -> None:
 
 
 def test_another_thread_writes_while_the_handler_waits(kit: Scripted, tls: bool) -> None:
+    ordinary_only(kit)
     body = """
     import threading
 
@@ -226,6 +226,7 @@ def test_another_thread_writes_while_the_handler_waits(kit: Scripted, tls: bool)
 
 
 def test_each_write_of_many_threads_is_whole(kit: Scripted, tls: bool) -> None:
+    ordinary_only(kit)
     body = """
     import threading
 
@@ -275,6 +276,7 @@ def test_the_sending_direction_alone_can_be_closed(kit: Scripted) -> None:
 
 
 def test_half_close_of_a_connection_that_was_reset(kit: Scripted, public_path: Path) -> None:
+    ordinary_only(kit)
     gone = public_path / "gone"
     body = f"""
     {textwrap.indent(UNTIL, "    ").strip()}

@@ -32,6 +32,20 @@ def connectionhandler(conn):
     return apache.OK
 """
 
+#: The same as a coroutine function.
+ASYNC_ECHO = """\
+from mod_python import apache
+
+async def connectionhandler(conn):
+
+    async for line in conn:
+        conn.write(line)
+        await conn.drain()
+
+    # As the program above, whose last read is one beyond the end.
+    await conn.readline()
+"""
+
 MIB = 1 << 20
 
 #: Threads, or with prefork processes, beyond those for the many clients: connections of the
@@ -56,13 +70,22 @@ CLIENTS = _clients()
 Connect = Callable[[], socket.socket]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """The echo server: plain on its first port, TLS on the second."""
+@pytest.fixture(scope="module", params=["sync", "async", "asyncio"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The echo server: plain on its first port, TLS on the second.
+
+    As an ordinary function, and as a coroutine function on the default event loop and on asyncio's own.
+    """
+    program = ECHO if request.param == "sync" else ASYNC_ECHO
+    options = {"mod_python.async.loop": "asyncio"} if request.param == "asyncio" else {}
     many = CLIENTS + SPARE
     prefork = os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork"
     workers: dict[str, Any] = {"processes": many} if prefork else {"processes": 1, "threads": many}
-    with running(handler=ECHO, listen=2, tls=[1], **workers) as server:
+    with running(handler=program, options=options, listen=2, tls=[1], **workers) as server:
+        if program is not ECHO:
+            with server.connect() as sock:  # which starts the loop
+                sock.sendall(b"a line\n")
+                assert receive_exactly(sock, 7) == b"a line\n"
         begin = len(server.log_records("info"))
         yield server
         assert unexpected(server.log_records("info")[begin:]) == []

@@ -67,6 +67,11 @@ cdef class Reading:
                     waiter._asyncio_future_blocking = True
                     return waiter
                 if conn.ended:
+                    # The end may have come together with what is asked for.
+                    result = conn.attempt(self.kind, self.length, self.sep, self.most,
+                                          &self.scanned)
+                    if result is not None:
+                        break
                     result = conn.attempt_at_end(self.kind, self.length)
                     if self.iterates and result == b"":
                         raise StopAsyncIteration
@@ -123,12 +128,13 @@ cdef class Draining:
         try:
             if conn.c == NULL or conn.state != STATE_HANDLING:
                 conn.not_handling("flush")
+            conn.check_thread("flush")
             conn.push()
             conn.check_output()
         except BaseException:
             self.conn = None
             raise
-        if conn.unsent() <= self.most:
+        if conn.is_drained(self.most):
             self.conn = None
             if self.half_close:
                 conn.shut_output()
@@ -316,6 +322,8 @@ cdef class AsyncConnection(ConnectionFacts):
         """A deadline has passed."""
         cdef Waiter waiter
         if self.lingering:
+            self.in_due = 0
+            self.arm(0)
             return self.hub.end(self)
         if self.out_due and self.out_due <= now:
             self.out_due = 0
@@ -436,6 +444,8 @@ cdef class AsyncConnection(ConnectionFacts):
             self.fail("reading")
         if self.state != STATE_HANDLING:
             raise ConnectionClosed("this connection was closed while waiting for input")
+        if self.write_failed and APR_STATUS_IS_TIMEUP(self.write_error):
+            self.check_output()             # a peer that takes nothing will not speak either
         if self.ended:
             return None
         if not self.armed & MP_POLL_IN or not self.is_plain():
@@ -458,7 +468,7 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef Waiter new_waiter(self):
         cdef Waiter waiter = Waiter.__new__(Waiter)
-        waiter.loop = self.hub.loop
+        waiter.hub = self.hub
         return waiter
 
     cdef int stop_waiting(self) except -1:
@@ -474,9 +484,8 @@ cdef class AsyncConnection(ConnectionFacts):
     cdef int put(self, const char *data, size_t n) except -1:
         if self.state != STATE_HANDLING:
             self.not_handling("write")
-        if PyThread_get_thread_ident() != self.hub.thread:
-            raise RuntimeError("cannot write from another thread than the loop's: "
-                               "use loop.call_soon_threadsafe(conn.write, data)")
+        self.check_thread("write")
+        self.not_filtering("write")
         self.check_output()
         if n == 0:
             return 0
@@ -500,7 +509,7 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef int output_failed(self, apr_status_t rv) except -1:
         """Nothing more can be sent."""
-        cdef Waiter waiter
+        cdef Waiter waiter = self.input_waiter
         self.write_failed = True
         self.write_error = rv
         if self.c != NULL:
@@ -508,6 +517,9 @@ cdef class AsyncConnection(ConnectionFacts):
         self.forget_output()
         self.arm(self.armed & ~MP_POLL_OUT)
         self.wake_drains()
+        if APR_STATUS_IS_TIMEUP(rv) and waiter is not None:
+            self.stop_waiting()
+            waiter.later()
         return 0
 
     cdef void forget_output(self):
@@ -657,7 +669,24 @@ cdef class AsyncConnection(ConnectionFacts):
             raise OSError(rv, "shutdown of the sending direction failed")
         return 0
 
+    cdef int check_thread(self, str what) except -1:
+        if PyThread_get_thread_ident() != self.hub.thread:
+            raise RuntimeError("cannot %s from another thread than the loop's: use "
+                               "loop.call_soon_threadsafe(conn.%s, ...)" % (what, what))
+        return 0
+
     # -- reading --------------------------------------------------------------------
+
+    cdef int start_reading(self) except -1:
+        if self.state != STATE_HANDLING:
+            self.not_handling("read")
+        if PyThread_get_thread_ident() != self.hub.thread:
+            raise RuntimeError("cannot read from another thread than the loop's: use "
+                               "asyncio.run_coroutine_threadsafe()")
+        if self.reading:
+            raise RuntimeError("another task is reading from this connection")
+        self.reading = True
+        return 0
 
     cdef Reading new_reading(self, int kind, Py_ssize_t length, bytes sep, size_t most):
         cdef Reading reading = Reading.__new__(Reading)
@@ -797,6 +826,7 @@ cdef class AsyncConnection(ConnectionFacts):
         cdef Waiter waiter = self.input_waiter
         if self.state != STATE_HANDLING:
             return
+        self.check_thread("close")
         self.state = STATE_CLOSED
         if self.tls is not None:
             self.tls.shut_wanted = True
@@ -868,7 +898,6 @@ cdef class AsyncConnection(ConnectionFacts):
 
     def _flushed(self):
         """Await that everything is sent, whatever the state; the dispatcher's."""
-        cdef Waiter waiter
         if self.c == NULL:
             return None
         if self.tls is not None:
@@ -915,8 +944,8 @@ cdef class AsyncConnection(ConnectionFacts):
         """Read and forget, until the peer closes, too."""
         cdef char data[LINGER_READ]
         cdef ssize_t n = 0
-        cdef int turns
-        for turns in range(8):
+        cdef int _
+        for _ in range(8):
             n = recv(self.fd, data, sizeof(data), MSG_DONTWAIT)
             if n <= 0:
                 break
