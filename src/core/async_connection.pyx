@@ -237,6 +237,7 @@ cdef class AsyncConnection(ConnectionFacts):
     cdef ConnectionFacts previous       # what pre-connection handlers saw
     cdef readonly object _job           # (function, handler), for the task
     cdef public object _task
+    cdef public object _transport       # see mod_python._async.transport
     cdef Waiter input_waiter
     cdef list output_waiters            # of (waiter, bytes)
     cdef uint32_t place
@@ -472,7 +473,8 @@ cdef class AsyncConnection(ConnectionFacts):
         return waiter
 
     cdef int stop_waiting(self) except -1:
-        self.in_due = 0
+        if not self.lingering:              # a task of a transport may come late
+            self.in_due = 0
         self.input_waiter = None
         return 0
 
@@ -835,6 +837,61 @@ cdef class AsyncConnection(ConnectionFacts):
             self.stop_waiting()
             waiter.later()
 
+    def _abort(self):
+        """End the connection at once; what is unsent is lost."""
+        cdef Waiter waiter = self.input_waiter
+        if self.c == NULL or self.state != STATE_HANDLING:
+            return
+        self.check_thread("close")
+        self.state = STATE_CLOSED
+        self.output_failed(APR_ECONNABORTED)
+        if waiter is not None:
+            self.stop_waiting()
+            waiter.later()
+
+    # -- asyncio's own forms ----------------------------------------------------------
+
+    def streams(self, *, Py_ssize_t limit=65536):
+        """An asyncio.StreamReader and StreamWriter over this connection.
+
+        They take its place: the reading methods here are not for use any more.
+        ``read_timeout`` becomes None.
+
+        Args:
+            limit: as that of asyncio.open_connection(), in bytes; up to twice as
+                much is read ahead.
+        Returns:
+            (reader, writer).
+        Raises:
+            RuntimeError: there are streams, or a protocol, already.
+            ConnectionClosed: the connection was closed.
+        """
+        if self.state != STATE_HANDLING:
+            self.not_handling("read")
+        if limit < 1:
+            raise ValueError("limit must be at least 1 byte")
+        from mod_python._async.transport import streams
+        return streams(self, limit)
+
+    def run_protocol(self, factory):
+        """Await that an asyncio protocol has served this connection.
+
+        Args:
+            factory: called without arguments; returns an asyncio.Protocol or
+                BufferedProtocol.  Its methods are called as asyncio would,
+                connection_lost() last.
+        Returns:
+            The protocol, once the connection is lost.
+        Raises:
+            Exception: what a method of the protocol raised.
+            RuntimeError: there are streams, or a protocol, already.
+            ConnectionClosed: the connection was closed.
+        """
+        if self.state != STATE_HANDLING:
+            self.not_handling("read")
+        from mod_python._async.transport import run_protocol
+        return run_protocol(self, factory)
+
     # -- TLS ------------------------------------------------------------------------
 
     def start_tls(self, context, *, bint server_side=True, server_hostname=None,
@@ -920,6 +977,7 @@ cdef class AsyncConnection(ConnectionFacts):
         buffer_free(&self.inp)
         self.tls = None
         self._task = None
+        self._transport = None
         self._job = None
         if self.done_fd >= 0:
             self.arm(0)

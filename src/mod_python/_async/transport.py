@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from mod_python import _core
 
 __all__ = ["ConnectionTransport", "run_protocol", "streams"]
 
@@ -52,7 +51,7 @@ class ConnectionTransport(asyncio.Transport):
     # For loop.start_tls() of asyncio's own loop.
     _start_tls_compatible = True
 
-    def __init__(self, conn: _core.AsyncConnection, protocol: asyncio.BaseProtocol) -> None:
+    def __init__(self, conn: Any, protocol: asyncio.BaseProtocol) -> None:
         super().__init__()
         if conn._transport is not None:
             raise RuntimeError("this connection has streams or a protocol already")
@@ -118,7 +117,6 @@ class ConnectionTransport(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Give what arrives from now on to another protocol."""
         self._protocol: Any = protocol
-        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
@@ -129,8 +127,8 @@ class ConnectionTransport(asyncio.Transport):
 
     async def _pump(self) -> None:
         turns = 0
-        while not self._closing:
-            if self._paused:
+        while not self.is_closing():
+            if not self.is_reading():
                 await self._resuming()
                 continue
             try:
@@ -138,9 +136,9 @@ class ConnectionTransport(asyncio.Transport):
             except OSError as exc:
                 self._lose(exc)
                 return
-            while self._paused and not self._closing:  # since we have been waiting
+            while not self.is_reading() and not self.is_closing():  # paused since we have been waiting
                 await self._resuming()
-            if self._closing or not self._deliver(data):
+            if self.is_closing() or not self._deliver(data):
                 return
             turns += 1
             if turns % _TURNS == 0:
@@ -162,8 +160,11 @@ class ConnectionTransport(asyncio.Transport):
             return False
         return bool(data)
 
+    def _is_buffered(self) -> bool:
+        return isinstance(self._protocol, asyncio.BufferedProtocol)
+
     def _give(self, data: bytes) -> None:
-        if self._buffered:
+        if self._is_buffered():
             view = memoryview(data)
             while view:
                 buffer = memoryview(self._protocol.get_buffer(len(view))).cast("B")
@@ -173,7 +174,7 @@ class ConnectionTransport(asyncio.Transport):
                 buffer[:count] = view[:count]
                 view = view[count:]
                 self._protocol.buffer_updated(count)
-                if not self._buffered:  # another protocol was set
+                if not self._is_buffered():  # another one was set
                     if view:
                         self._protocol.data_received(bytes(view))
                     break
@@ -347,7 +348,7 @@ class ConnectionTransport(asyncio.Transport):
         self._tell(None)
 
 
-def streams(conn: _core.AsyncConnection, limit: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+def streams(conn: Any, limit: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Return a reader and a writer over a connection; see `conn.streams`."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=limit, loop=loop)
@@ -357,7 +358,7 @@ def streams(conn: _core.AsyncConnection, limit: int) -> tuple[asyncio.StreamRead
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
-async def run_protocol(conn: _core.AsyncConnection, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.BaseProtocol:
+async def run_protocol(conn: Any, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.BaseProtocol:
     """Run a protocol until the connection is lost; see `conn.run_protocol`."""
     protocol = factory()
     transport = ConnectionTransport(conn, protocol)
