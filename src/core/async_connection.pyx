@@ -237,6 +237,7 @@ cdef class AsyncConnection(ConnectionFacts):
     cdef ConnectionFacts previous       # what pre-connection handlers saw
     cdef readonly object _job           # (function, handler), for the task
     cdef public object _task
+    cdef public object _transport       # see mod_python._async.transport
     cdef Waiter input_waiter
     cdef list output_waiters            # of (waiter, bytes)
     cdef uint32_t place
@@ -353,17 +354,23 @@ cdef class AsyncConnection(ConnectionFacts):
             raw = n
             if self.tls is not None and n != READ_AGAIN:
                 n = self.open_layer(n)
-            if n == READ_END:
-                self.ended = True
-            elif n == READ_ERROR:
-                self.read_failed = self.ended = True
-                self.read_error = self.error
+                if n > 0 and self.tls.established:
+                    self.note_end(self.tls.rest())
+            self.note_end(n)
             if raw <= 0 or self.ended or plain or buffer_len(&self.inp) >= READ_AHEAD \
                     or (self.tls is not None and buffer_len(&self.tls.raw) >= READ_AHEAD):
                 break
         if self.ended or (buffer_len(&self.inp) >= READ_AHEAD and self.input_waiter is None):
             self.arm(self.armed & ~MP_POLL_IN)
         return 0
+
+    cdef void note_end(self, Py_ssize_t n):
+        """Keep what a read said, if it was that no more will come."""
+        if n == READ_END:
+            self.ended = True
+        elif n == READ_ERROR:
+            self.read_failed = self.ended = True
+            self.read_error = APR_EGENERAL if self.tls is not None and self.tls.why is not None else self.error
 
     cdef bint is_shaking(self):
         return self.tls is not None and not self.tls.established
@@ -421,11 +428,7 @@ cdef class AsyncConnection(ConnectionFacts):
     cdef int open_first(self) except -1:
         """What came together with the end of the handshake."""
         cdef Py_ssize_t n = self.open_layer(READ_END if self.ended else READ_AGAIN)
-        if n == READ_END:
-            self.ended = True
-        elif n == READ_ERROR:
-            self.read_failed = self.ended = True
-            self.read_error = self.error
+        self.note_end(self.tls.rest() if n > 0 else n)
         return 0
 
     cdef Waiter wait_for_input(self):
@@ -470,7 +473,8 @@ cdef class AsyncConnection(ConnectionFacts):
         return waiter
 
     cdef int stop_waiting(self) except -1:
-        self.in_due = 0
+        if not self.lingering:              # a task of a transport may come late
+            self.in_due = 0
         self.input_waiter = None
         return 0
 
@@ -507,7 +511,7 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef int output_failed(self, apr_status_t rv) except -1:
         """Nothing more can be sent."""
-        cdef Waiter waiter
+        cdef Waiter waiter = self.input_waiter
         self.write_failed = True
         self.write_error = rv
         if self.c != NULL:
@@ -515,8 +519,7 @@ cdef class AsyncConnection(ConnectionFacts):
         self.forget_output()
         self.arm(self.armed & ~MP_POLL_OUT)
         self.wake_drains()
-        if APR_STATUS_IS_TIMEUP(rv) and self.input_waiter is not None:
-            waiter = self.input_waiter
+        if APR_STATUS_IS_TIMEUP(rv) and waiter is not None:
             self.stop_waiting()
             waiter.later()
         return 0
@@ -822,11 +825,10 @@ cdef class AsyncConnection(ConnectionFacts):
 
         What was written is still sent.  Closing twice is fine.
         """
-        cdef Waiter waiter
+        cdef Waiter waiter = self.input_waiter
         if self.state != STATE_HANDLING:
             return
         self.check_thread("close")
-        waiter = self.input_waiter
         self.state = STATE_CLOSED
         if self.tls is not None:
             self.tls.shut_wanted = True
@@ -834,6 +836,61 @@ cdef class AsyncConnection(ConnectionFacts):
         if waiter is not None:
             self.stop_waiting()
             waiter.later()
+
+    def _abort(self):
+        """End the connection at once; what is unsent is lost."""
+        cdef Waiter waiter = self.input_waiter
+        if self.c == NULL or self.state != STATE_HANDLING:
+            return
+        self.check_thread("close")
+        self.state = STATE_CLOSED
+        self.output_failed(APR_ECONNABORTED)
+        if waiter is not None:
+            self.stop_waiting()
+            waiter.later()
+
+    # -- asyncio's own forms ----------------------------------------------------------
+
+    def streams(self, *, Py_ssize_t limit=65536):
+        """An asyncio.StreamReader and StreamWriter over this connection.
+
+        They take its place: the reading methods here are not for use any more.
+        ``read_timeout`` becomes None.
+
+        Args:
+            limit: as that of asyncio.open_connection(), in bytes; up to twice as
+                much is read ahead.
+        Returns:
+            (reader, writer).
+        Raises:
+            RuntimeError: there are streams, or a protocol, already.
+            ConnectionClosed: the connection was closed.
+        """
+        if self.state != STATE_HANDLING:
+            self.not_handling("read")
+        if limit < 1:
+            raise ValueError("limit must be at least 1 byte")
+        from mod_python._async.transport import streams
+        return streams(self, limit)
+
+    def run_protocol(self, factory):
+        """Await that an asyncio protocol has served this connection.
+
+        Args:
+            factory: called without arguments; returns an asyncio.Protocol or
+                BufferedProtocol.  Its methods are called as asyncio would,
+                connection_lost() last.
+        Returns:
+            The protocol, once the connection is lost.
+        Raises:
+            Exception: what a method of the protocol raised.
+            RuntimeError: there are streams, or a protocol, already.
+            ConnectionClosed: the connection was closed.
+        """
+        if self.state != STATE_HANDLING:
+            self.not_handling("read")
+        from mod_python._async.transport import run_protocol
+        return run_protocol(self, factory)
 
     # -- TLS ------------------------------------------------------------------------
 
@@ -898,7 +955,6 @@ cdef class AsyncConnection(ConnectionFacts):
 
     def _flushed(self):
         """Await that everything is sent, whatever the state; the dispatcher's."""
-        cdef Waiter waiter
         if self.c == NULL:
             return None
         if self.tls is not None:
@@ -921,6 +977,7 @@ cdef class AsyncConnection(ConnectionFacts):
         buffer_free(&self.inp)
         self.tls = None
         self._task = None
+        self._transport = None
         self._job = None
         if self.done_fd >= 0:
             self.arm(0)
@@ -945,8 +1002,8 @@ cdef class AsyncConnection(ConnectionFacts):
         """Read and forget, until the peer closes, too."""
         cdef char data[LINGER_READ]
         cdef ssize_t n = 0
-        cdef int turns
-        for turns in range(8):
+        cdef int _
+        for _ in range(8):
             n = recv(self.fd, data, sizeof(data), MSG_DONTWAIT)
             if n <= 0:
                 break

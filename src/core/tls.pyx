@@ -47,7 +47,7 @@ cdef class Tls:
     cdef int failed(self, str what, object exc) except -1:
         """Keep what went wrong, for the exception that the handler gets."""
         cdef object reason = getattr(exc, "verify_message", None) or getattr(exc, "reason", None)
-        if isinstance(exc, self.ssl.SSLEOFError):
+        if isinstance(exc, (self.ssl.SSLEOFError, self.ssl.SSLZeroReturnError)):
             reason = "the peer closed the connection"
         self.why = "%s: %s" % (what, reason.replace("_", " ").lower() if isinstance(reason, str) else exc)
         exc.__traceback__ = None
@@ -99,13 +99,14 @@ cdef class Tls:
                 got += count
         except self.ssl.SSLWantReadError:
             pass
-        except self.ssl.SSLZeroReturnError:
+        except (self.ssl.SSLZeroReturnError, self.ssl.SSLEOFError):
             self.over = True
         except Exception as exc:
-            self.over = True
-            if not (self.ragged and n == READ_END and isinstance(exc, self.ssl.SSLEOFError)):
-                self.failed("TLS ended without close_notify, and may have been cut off"
-                            if n == READ_END else "TLS failed", exc)
+            self.failed("TLS failed", exc)
+        # Python's contexts have OP_IGNORE_UNEXPECTED_EOF, so OpenSSL does not tell how it ended;
+        # but whatever came before was opened before.
+        if n == READ_END and self.why is None and not self.ragged:
+            self.failed("TLS ended without close_notify", ValueError("the end may have been cut off"))
         if got:
             return got
         return self.rest()

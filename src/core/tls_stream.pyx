@@ -67,6 +67,9 @@ cdef class TlsStream(Stream):
         cdef Py_ssize_t got
         if n == READ_ERROR or n == READ_STOPPED:
             return n
+        if n == READ_END and self.c.aborted:
+            self.error = ECONNABORTED       # a write has been told of the reset already
+            return READ_ERROR
         got = self.tls.open(n, &self.inp)
         self.take_sealed()
         if self.out_len > ANSWERS_MOST + SEAL_BYTES and self.tls.why is None:
@@ -161,7 +164,7 @@ cdef class TlsStream(Stream):
                 finally:
                     self.unlock_layer()
                 if done:
-                    self.send_sealed()
+                    self.send_sealed()      # if the peer has gone, reading will say so
                 if done < 0:
                     self.error = APR_EGENERAL
                     self.fail("reading")

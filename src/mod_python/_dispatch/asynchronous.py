@@ -79,6 +79,7 @@ class Loop:
         self.ended = threading.Event()
         self.ready = threading.Event()
         self.stopping = 0
+        self.ending = False
         self.job: tuple[Any, ...] = (None, None, dispatcher)
         self.thread = threading.Thread(target=self._run, name="mod_python loop", daemon=True)
         self.thread.start()
@@ -120,7 +121,11 @@ class Loop:
         self.closing.set()
         if kind > 1:
             # Not at once: a task that is cancelled before it began does not run its `finally`.
-            self.loop.call_soon(self._cancel_all)
+            self.loop.call_soon(self._stop_now)
+
+    def _stop_now(self) -> None:
+        if not self.ending:  # or it would cancel end(), which cancels the others itself
+            self._cancel_all()
 
     def _cancel_all(self) -> set[asyncio.Task[Any]]:
         tasks = asyncio.all_tasks(self.loop)
@@ -318,6 +323,8 @@ async def _serve(conn: Any) -> None:
             conn.log_error(f"PythonConnectionHandler {handler.text}: cancelled", APLOG_DEBUG)
         except BaseException as exc:
             report.connection(conn, handler, dispatcher.name, exc)
+        if conn._transport is not None:
+            conn._transport.finish()
         # httpd's Timeout bounds this, or the connection's write_timeout.
         waiter = conn._flushed()
         while waiter is not None:
@@ -360,6 +367,7 @@ def end() -> None:
         return
     from mod_python import apache
 
+    loop.ending = True
     try:
         late = loop.submit(loop.end(), END_SECONDS + 0.5)
     except TimeoutError:
