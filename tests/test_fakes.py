@@ -481,3 +481,41 @@ class TestExamples:
             assert module.rooms == {}
 
         run(test)
+
+    def test_mail(self, example: Example, tmp_path: Path) -> None:
+        module = example("smtp/sink")
+
+        async def test() -> None:
+            conn = FakeAsyncConnection(options={"smtp.directory": str(tmp_path)})
+            task = asyncio.create_task(conn.run(module.connectionhandler))
+            answers = []
+            for line in ("", "EHLO here", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", "Hi.\r\n."):
+                if line:
+                    conn.feed(f"{line}\r\n".encode())
+                while not (answer := conn.take()):
+                    await asyncio.sleep(0.001)
+                answers.append(answer[:3])
+            assert answers == [b"220", b"250", b"250", b"250", b"354", b"250"]
+            conn.feed(b"QUIT\r\n")
+            await task
+            assert conn.written.endswith(b"221 Bye\r\n")
+
+        run(test)
+        [file] = tmp_path.iterdir()
+        assert file.read_bytes() == b"X-From: a@b\r\nX-To: c@d\r\nX-TLS: no\r\nHi.\r\n"
+
+    def test_streams(self) -> None:
+        async def handler(conn: Any) -> None:
+            reader, writer = conn.streams()
+            while line := await reader.readline():
+                writer.write(line)
+                await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        async def test() -> None:
+            conn = FakeAsyncConnection(b"one\ntw", b"o\n")
+            await conn.run(handler)
+            assert conn.written == b"one\ntwo\n"
+
+        run(test)

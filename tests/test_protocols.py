@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import os
 import shutil
+import smtplib
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
@@ -18,6 +21,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 
+from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import Server
 from tests.conftest import ROOT
 from tests.scripted import receive_all, receive_exactly, running
@@ -420,3 +424,103 @@ class TestWebSocketBesides:
                     assert client.close_code == 1001
 
         run(talk())
+
+
+# ---- mail
+
+
+@pytest.fixture(scope="module")
+def spool() -> Iterator[Path]:
+    """A directory that httpd's user may write to."""
+    path = Path(tempfile.mkdtemp(prefix="mod_python-mail-"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def mail(spool: Path) -> Iterator[Server]:
+    """The mail sink; its key is that of the server, in files that httpd's user can read."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        certificate = make_self_signed(Path(directory))
+        certificate.key.chmod(0o644)
+        options = {
+            "smtp.directory": str(spool),
+            "smtp.certificate": str(certificate.certificate),
+            "smtp.key": str(certificate.key),
+        }
+        with running(handler_file=EXAMPLES / "smtp" / "sink.py", options=options, **sized()) as server:
+            server_certificates[server.port] = certificate.certificate
+            yield server
+
+
+server_certificates: dict[int, Path] = {}
+
+
+def kept(spool: Path, answer: bytes) -> bytes:
+    """What the sink has kept, by its answer."""
+    return (spool / answer.decode().split()[-1]).read_bytes()
+
+
+def deliver(client: smtplib.SMTP, *to: str, text: bytes = b"Subject: Hi\r\n\r\nHello.\r\n") -> bytes:
+    assert client.mail("ada@example.com")[0] == 250
+    for each in to:
+        assert client.rcpt(each)[0] == 250
+    code, answer = client.data(text)
+    assert code == 250, answer
+    return answer
+
+
+class TestMail:
+    def test_plain(self, mail: Server, spool: Path) -> None:
+        with smtplib.SMTP(mail.host, mail.port, timeout=TIMEOUT) as client:
+            client.ehlo()
+            assert client.has_extn("starttls")
+            answer = deliver(client, "bob@example.com", "eve@example.com")
+            found = kept(spool, answer)
+            assert found.startswith(b"X-From: ada@example.com\r\nX-To: bob@example.com\r\nX-To: eve@example.com\r\n")
+            assert found.endswith(b"X-TLS: no\r\nSubject: Hi\r\n\r\nHello.\r\n")
+
+    def test_starttls(self, mail: Server, spool: Path) -> None:
+        context = ssl.create_default_context(cafile=str(server_certificates[mail.port]))
+        with smtplib.SMTP("localhost", mail.port, timeout=TIMEOUT) as client:
+            client.ehlo()
+            assert client.starttls(context=context)[0] == 220
+            client.ehlo()
+            assert not client.has_extn("starttls")
+            text = b"Subject: Long\r\n\r\n" + b"x" * 70 + b"\r\n" + b"..two dots\r\n" * 50_000
+            found = kept(spool, deliver(client, "bob@example.com", text=text))
+            assert b"X-TLS: yes\r\n" in found
+            assert found.endswith(text)
+            assert b"kept as" in deliver(client, "eve@example.com")
+
+    def test_openssl(self, mail: Server) -> None:
+        command = ["openssl", "s_client", "-starttls", "smtp", "-quiet", "-verify_return_error", "-crlf"]
+        command += ["-CAfile", str(server_certificates[mail.port]), "-connect", f"{mail.host}:{mail.port}"]
+        done = subprocess.run(
+            command,
+            input="EHLO here\nNOOP\nQUIT\n",
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        assert "250 OK" in done.stdout, done
+        assert "221 Bye" in done.stdout
+
+    def test_what_is_no_smtp(self, mail: Server) -> None:
+        with mail.connect() as client:
+            client.sendall(b"\xff\xfe\r\n\r\nDATA\r\nQUIT\r\n")
+            lines = receive_all(client).decode().splitlines()
+        assert [line[:3] for line in lines] == ["220", "500", "500", "503", "221"]
+
+    def test_a_client_that_goes_away(self, mail: Server) -> None:
+        hello = b"EHLO here\r\n"
+        message = hello + b"MAIL FROM:<a@b>\r\nRCPT TO:<b@c>\r\nDATA\r\nhal"
+        for data in (b"", hello, message, hello + b"STARTTLS\r\n\x16\x03"):
+            with mail.connect() as client:
+                assert client.recv(4) == b"220 "
+                client.sendall(data)
+        with smtplib.SMTP(mail.host, mail.port, timeout=TIMEOUT) as smtp:
+            assert smtp.noop()[0] == 250

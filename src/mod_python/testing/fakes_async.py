@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from mod_python._async.transport import run_protocol, streams
 from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError
 from mod_python.testing._fake_facts import EXACTLY, HIGH_WATER, LINE, PEEK, Facts, Wanted
 
 if TYPE_CHECKING:
+    from asyncio import BaseProtocol, StreamReader, StreamWriter
     from collections.abc import AsyncIterator, Awaitable, Callable
     from ssl import SSLContext
     from typing import Any
@@ -46,6 +48,7 @@ class FakeAsyncConnection(Facts):
         self._changed: list[asyncio.Future[None]] = []
         self._waits = False
         self._high_water = HIGH_WATER
+        self._transport: Any = None
         #: Set when the server ends.
         self.closing = asyncio.Event()
         super().__init__(*pieces, **settings)
@@ -85,6 +88,8 @@ class FakeAsyncConnection(Facts):
             self.ended_by = exc
             return None
         finally:
+            if self._transport is not None:
+                self._transport.finish()
             self.close()
 
     async def idle(self, seconds: float = PATIENCE) -> None:
@@ -239,3 +244,15 @@ class FakeAsyncConnection(Facts):
     async def _begin_tls(self, context: SSLContext, discard: bool) -> None:
         await self._drained(0)
         self._start_tls(context, discard)
+
+    # ---- asyncio's own forms: the server's own transport, over this connection
+
+    def streams(self, *, limit: int = 65536) -> tuple[StreamReader, StreamWriter]:
+        """Return an asyncio.StreamReader and StreamWriter over this connection."""
+        if limit < 1:
+            raise ValueError("limit must be at least 1 byte")
+        return streams(self, limit)
+
+    def run_protocol(self, factory: Callable[[], BaseProtocol]) -> Awaitable[BaseProtocol]:
+        """Await that an asyncio protocol has served this connection."""
+        return run_protocol(self, factory)
