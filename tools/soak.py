@@ -245,12 +245,13 @@ class Load:
         weights = [weight for weight, _ in self.kinds]
         while time.monotonic() < until and len(self.wrong) < 10:
             _, kind = self.random.choices(self.kinds, weights)[0]
+            port = self.random.randrange(3)
             try:
                 async with asyncio.timeout(PATIENCE):
-                    await kind(self.random.randrange(3))
+                    await kind(port)
                 self.done[kind.__name__] += 1
             except Exception as problem:
-                self.wrong.append(f"{kind.__name__}: {problem!r}")
+                self.wrong.append(f"{kind.__name__} with virtual host {port}: {problem!r}")
 
     async def idler(self, until: float) -> None:
         """Hold a connection, and say something now and then."""
