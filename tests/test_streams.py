@@ -20,7 +20,6 @@ from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import Server
 from tests.scripted import receive_all, receive_exactly, reset
 from tests.servers import running
-from tests.test_start_tls import Peer
 
 HANDLER = """
 import asyncio, gc, os, ssl
@@ -281,8 +280,11 @@ def test_writing_is_paused_and_resumed(kit: Kit) -> None:
         def connection_made(self, transport):
             super().connection_made(transport)
             transport.set_write_buffer_limits(high=50000)
-            for n in range(100):
+            for n in range(200):
                 transport.write(b"x" * 100000)
+        def pause_writing(self):
+            super().pause_writing()
+            keep(KEPT, self.calls)
         def resume_writing(self):
             super().resume_writing()
             self.calls.append(self.transport.get_write_buffer_size() <= 12500)
@@ -290,7 +292,8 @@ def test_writing_is_paused_and_resumed(kit: Kit) -> None:
     await conn.run_protocol(lambda: Sender(KEPT))
     """
     with kit.open(body) as sock:
-        assert len(receive_all(sock)) == 10_000_000
+        assert kit.calls() == ["made", "pause"]
+        assert len(receive_all(sock)) == 20_000_000
     assert kit.calls() == ["made", "pause", "resume", True, ("lost", None)]
 
 
@@ -473,13 +476,15 @@ def test_asyncios_tls_over_the_transport(kit: Kit) -> None:
         async def start(self):
             self.calls.append("tls")
             echo = Echo()
-            await asyncio.get_running_loop().start_tls(self.transport, echo, context(CERT, KEY), server_side=True)
+            loop = asyncio.get_running_loop()
+            echo.transport = await loop.start_tls(self.transport, echo, context(CERT, KEY), server_side=True)
+            echo.transport.write(b"hello")
     await conn.run_protocol(Starter)
     """
     sock = kit.open(body)
     sock.sendall(b"STARTTLS\n")
     assert receive_exactly(sock, 6) == b"ready\n"
-    peer = Peer(sock, kit.context())
-    peer.sendall(b"inside")
-    assert peer._tls is not None
-    sock.close()
+    with kit.context().wrap_socket(sock, server_hostname="localhost") as secure:
+        assert receive_exactly(secure, 5) == b"hello"
+        secure.sendall(b"inside")
+        assert receive_exactly(secure, 6) == b"inside"
