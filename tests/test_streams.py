@@ -192,7 +192,12 @@ def test_the_reader_bounds_what_is_read_ahead(kit: Kit) -> None:
     writer.write(str(total).encode())
     """
     with kit.open(body) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(b"x" * 20_000_000), sock.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            sock.sendall(b"x" * 20_000_000)
+            sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         first, total = receive_all(sock).split(b"\n")
         sender.join()
@@ -450,7 +455,7 @@ await conn.run_protocol(lambda: SMTP(Sink(), hostname="mini", loop=asyncio.get_r
 @pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "starttls"])
 def test_aiosmtpd(kit: Kit, with_tls: bool) -> None:
     class Client(smtplib.SMTP):
-        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # type: ignore[override]
+        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
             return kit.open(AIOSMTPD.replace("TLS)", "TLS)").replace("if TLS", f"if {with_tls}"))
 
     with Client("localhost", 1, timeout=30) as client:
