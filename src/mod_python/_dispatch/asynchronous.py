@@ -323,6 +323,8 @@ async def _serve(conn: Any) -> None:
             conn.log_error(f"PythonConnectionHandler {handler.text}: cancelled", APLOG_DEBUG)
         except BaseException as exc:
             report.connection(conn, handler, dispatcher.name, exc)
+        if conn._transport is not None:
+            conn._transport.finish()
         # httpd's Timeout bounds this, or the connection's write_timeout.
         waiter = conn._flushed()
         while waiter is not None:

@@ -20,7 +20,7 @@ from mod_python._constants import (
     HTTP_INTERNAL_SERVER_ERROR,
     HTTP_REQUEST_TIME_OUT,
 )
-from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError
+from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError, TLSError
 
 from .lines import log_lines
 
@@ -386,7 +386,7 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     """Report an exception of a connection handler.
 
     That the peer has gone is the normal end of a connection: one line at level
-    debug.  A time-out, or a message beyond a limit, is one line at level info: any
+    debug.  A time-out, a message beyond a limit, or TLS that fails, is one line at level info: any
     client can cause it, so it must not be able to fill the log with tracebacks.
     Anything else is an error.
 
@@ -403,7 +403,8 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     phase = "PythonConnectionHandler"
     try:
         if isinstance(exc, ConnectionClosed):
-            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_DEBUG)
+            level = APLOG_INFO if isinstance(exc, TLSError) else APLOG_DEBUG
+            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], level)
             return 0
         if isinstance(exc, (ConnectionTimeout, LimitError)):
             emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_INFO)
