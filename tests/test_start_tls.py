@@ -452,9 +452,9 @@ CLOSED = ("ConnectionClosed", "cannot write: this connection was closed", True)
 
 def failure(kit: Kit) -> tuple[str, str]:
     """Return what start_tls() raised, once the handler is over; and look at what write() said."""
-    first, second = ast.literal_eval(kit.wait_kept("fail"))
+    (name, text), second = ast.literal_eval(kit.wait_kept("fail"))
     assert second == CLOSED
-    return first
+    return name, text
 
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.0\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"a" * 70000])
@@ -598,7 +598,7 @@ while True:
 
 def test_smtplib(kit: Kit) -> None:
     class Client(smtplib.SMTP):
-        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # type: ignore[override]
+        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
             return kit.open(SMTP)
 
     with Client("localhost", 1, timeout=30) as client:

@@ -20,7 +20,6 @@ from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import Server
 from tests.scripted import receive_all, receive_exactly, reset
 from tests.servers import running
-from tests.test_start_tls import Peer
 
 HANDLER = """
 import asyncio, gc, os, ssl
@@ -193,7 +192,12 @@ def test_the_reader_bounds_what_is_read_ahead(kit: Kit) -> None:
     writer.write(str(total).encode())
     """
     with kit.open(body) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(b"x" * 20_000_000), sock.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            sock.sendall(b"x" * 20_000_000)
+            sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         first, total = receive_all(sock).split(b"\n")
         sender.join()
@@ -281,8 +285,11 @@ def test_writing_is_paused_and_resumed(kit: Kit) -> None:
         def connection_made(self, transport):
             super().connection_made(transport)
             transport.set_write_buffer_limits(high=50000)
-            for n in range(100):
+            for n in range(200):
                 transport.write(b"x" * 100000)
+        def pause_writing(self):
+            super().pause_writing()
+            keep(KEPT, self.calls)
         def resume_writing(self):
             super().resume_writing()
             self.calls.append(self.transport.get_write_buffer_size() <= 12500)
@@ -290,7 +297,8 @@ def test_writing_is_paused_and_resumed(kit: Kit) -> None:
     await conn.run_protocol(lambda: Sender(KEPT))
     """
     with kit.open(body) as sock:
-        assert len(receive_all(sock)) == 10_000_000
+        assert kit.calls() == ["made", "pause"]
+        assert len(receive_all(sock)) == 20_000_000
     assert kit.calls() == ["made", "pause", "resume", True, ("lost", None)]
 
 
@@ -447,7 +455,7 @@ await conn.run_protocol(lambda: SMTP(Sink(), hostname="mini", loop=asyncio.get_r
 @pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "starttls"])
 def test_aiosmtpd(kit: Kit, with_tls: bool) -> None:
     class Client(smtplib.SMTP):
-        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # type: ignore[override]
+        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
             return kit.open(AIOSMTPD.replace("TLS)", "TLS)").replace("if TLS", f"if {with_tls}"))
 
     with Client("localhost", 1, timeout=30) as client:
@@ -473,13 +481,15 @@ def test_asyncios_tls_over_the_transport(kit: Kit) -> None:
         async def start(self):
             self.calls.append("tls")
             echo = Echo()
-            await asyncio.get_running_loop().start_tls(self.transport, echo, context(CERT, KEY), server_side=True)
+            loop = asyncio.get_running_loop()
+            echo.transport = await loop.start_tls(self.transport, echo, context(CERT, KEY), server_side=True)
+            echo.transport.write(b"hello")
     await conn.run_protocol(Starter)
     """
     sock = kit.open(body)
     sock.sendall(b"STARTTLS\n")
     assert receive_exactly(sock, 6) == b"ready\n"
-    peer = Peer(sock, kit.context())
-    peer.sendall(b"inside")
-    assert peer._tls is not None
-    sock.close()
+    with kit.context().wrap_socket(sock, server_hostname="localhost") as secure:
+        assert receive_exactly(secure, 5) == b"hello"
+        secure.sendall(b"inside")
+        assert receive_exactly(secure, 6) == b"inside"
