@@ -104,6 +104,7 @@ class Member:
         self.lines: IO[bytes] = self.socket.makefile("rb")
         assert self.lines.read(11) == b"Your name? "
         self.say(name)
+        assert self.hear().startswith(b"Welcome, others here: ")
 
     def say(self, text: bytes) -> None:
         self.socket.sendall(text + b"\n")

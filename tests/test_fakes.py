@@ -393,8 +393,8 @@ class TestExamples:
                 await conn.idle()
                 conn.feed(b"hello\n")
                 await conn.idle()
-            assert ada.take() == b"Your name? Bob is here\nBob: hello\n"
-            assert bob.take() == b"Your name? "
+            assert ada.take() == b"Your name? Welcome, others here: 0\nBob is here\nBob: hello\n"
+            assert bob.take() == b"Your name? Welcome, others here: 1\n"
             # Who does not read is shown out.
             bob.hold()
             for _ in range(70):
@@ -413,7 +413,7 @@ class TestExamples:
     def test_linechat(self, example: Example) -> None:
         conn = FakeConnection(b"Ada\n", b"hello\n")
         assert conn.run(example("linechat/linechat").connectionhandler) == apache.OK
-        assert conn.written == b"Your name? "
+        assert conn.written == b"Your name? Welcome, others here: 0\n"
         assert conn.read_timeout == 3600
 
     @pytest.mark.parametrize("size", [1, 3, 7, 1000])

@@ -27,8 +27,10 @@ def connectionhandler(conn):
         return apache.OK
 
     with lock:
+        others = len(members)
         members[conn] = name
     try:
+        conn.write(b"Welcome, others here: %d\n" % others)
         tell_others(conn, name + b" is here\n")
         for line in conn:
             tell_others(conn, name + b": " + line.rstrip(b"\r\n") + b"\n")

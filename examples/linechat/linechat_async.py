@@ -22,6 +22,7 @@ async def connectionhandler(conn):
     if not name:
         return
 
+    conn.write(b"Welcome, others here: %d\n" % len(members))
     members[conn] = name
     farewell = asyncio.create_task(leave_with_the_server(conn))
     tell_others(conn, name + b" is here\n")
