@@ -177,8 +177,10 @@ static void suspend_connection(conn_rec *c, request_rec *r)
 {
     mp_record *record;
 
-    /* The MPM calls this for what is kept alive, too. */
-    if (r || !(record = mp_conn_record(c)) || !record->loop || record->suspended)
+    /* The MPM calls this for what is kept alive, too, and for what it closes itself
+     * although we want it suspended, because the peer has gone. */
+    if (r || !c->cs || c->cs->state != CONN_STATE_SUSPENDED
+        || !(record = mp_conn_record(c)) || !record->loop || record->suspended)
         return;
     record->suspended = 1;
     record->suspended_at = apr_time_now();

@@ -29,6 +29,8 @@ from time import monotonic
 
 from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, APLOG_WARNING, DECLINED, OK
 
+from mod_python.errors import ConnectionClosed
+
 from . import report, scope
 from .lines import plain
 
@@ -288,6 +290,9 @@ def hand_over(dispatcher: Dispatcher, conn: _core.Connection, handler: Handler, 
     """
     from mod_python import _core
 
+    if conn.aborted:
+        # Such as in the TLS handshake: the MPM closes it itself, and does not let go of it.
+        raise ConnectionClosed("the peer had gone before the handler began")
     loop = start(dispatcher)
     made, suspended = _core.hand_over(conn, loop.hub, (function, handler, dispatcher))
     if not suspended and not made._wait(END_SECONDS):
