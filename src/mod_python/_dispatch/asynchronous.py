@@ -28,7 +28,6 @@ import threading
 from time import monotonic
 
 from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, APLOG_WARNING, DECLINED, OK
-
 from mod_python.errors import ConnectionClosed
 
 from . import report, scope
