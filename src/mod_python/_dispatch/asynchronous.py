@@ -80,6 +80,7 @@ class Loop:
         self.ended = threading.Event()
         self.ready = threading.Event()
         self.stopping = 0
+        self.is_ending = False
         self.thread = threading.Thread(target=self._run, name="mod_python loop", daemon=True)
         self.thread.start()
         self.ready.wait()
@@ -120,7 +121,12 @@ class Loop:
         self.closing.set()
         if kind > 1:
             # Not at once: a task that is cancelled before it began does not run its `finally`.
-            self.loop.call_soon(self._cancel_all)
+            self.loop.call_soon(self._stop_now)
+
+    def _stop_now(self) -> None:
+        # end() does it itself, and neither it nor the clean-ups after it are to be cancelled.
+        if not self.is_ending:
+            self._cancel_all()
 
     def _cancel_all(self) -> set[asyncio.Task[Any]]:
         tasks = asyncio.all_tasks(self.loop)
@@ -361,6 +367,7 @@ def end() -> None:
         return
     from mod_python import apache
 
+    loop.is_ending = True
     try:
         late = loop.submit(loop.end(), END_SECONDS + 0.5)
     except TimeoutError:
