@@ -176,11 +176,14 @@ class Loop:
             raise RuntimeError("the event loop cannot wait for itself: await the coroutine instead")
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
-            return future.result(seconds)
+            error = future.exception(seconds)
         except TimeoutError:
             if not future.done():
                 future.cancel()
             raise
+        if error is not None:
+            raise error  # here, or the traceback would tell of the future's own functions
+        return future.result()
 
     # -- what goes wrong ------------------------------------------------------------
 
