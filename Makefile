@@ -4,6 +4,7 @@
 #     make run      the echo server on 127.0.0.1:7000
 #     make test     linters, types, and the tests on every httpd, MPM and Python
 #     make fuzz     random tables, options and bytes, for SECONDS (600)
+#     make soak     mixed load on one child for SOAK seconds (3600)
 #     make bench    the benchmarks
 #     make lint     linters and types alone
 #     make build    build what changed
@@ -19,6 +20,7 @@ PYTHON  ?=
 LISTEN  ?= 127.0.0.1:7000
 ARGS    ?=
 SECONDS ?= 600
+SOAK    ?= 3600
 VENV    := .venv
 IN_VENV := $(VENV)/bin/python
 SOURCES := src/mod_python tests benchmarks build_support tools examples setup.py
@@ -30,7 +32,7 @@ SETUP_PYTHON := $(or $(shell command -v python3),python3)
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint fuzz bench clean distclean
+.PHONY: help setup build run test lint fuzz soak bench clean distclean
 
 help:
 	@grep -E "^#     " Makefile | cut -c 7-
@@ -55,6 +57,9 @@ lint: setup
 
 test: lint
 	@$(IN_VENV) -m tools.run_tests $(ARGS)
+
+soak: setup
+	$(IN_VENV) -m tools.soak --seconds $(SOAK) $(ARGS)
 
 fuzz: setup
 	MOD_PYTHON_FUZZ_SECONDS=$(SECONDS) $(VENV)/bin/pytest -q -s tests/fuzz $(ARGS)

@@ -245,7 +245,7 @@ def _protocol(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
 
 
 def async_peers() -> list[Peer]:
-    """The contestants of the measurements of coroutine handlers: the same work on other event loops, and with threads."""
+    """The contestants for coroutine handlers: the same work on other event loops, and with threads."""
     baseline = "asyncio"
     return [
         Peer(ASYNC, ASYNC, "event", _async_echo, baseline),

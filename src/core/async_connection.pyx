@@ -330,7 +330,7 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef Waiter new_waiter(self):
         cdef Waiter waiter = Waiter.__new__(Waiter)
-        waiter.loop = self.hub.loop
+        waiter.hub = self.hub
         return waiter
 
     cdef int stop_waiting(self) except -1:
@@ -371,7 +371,7 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef int output_failed(self, apr_status_t rv) except -1:
         """Nothing more can be sent."""
-        cdef Waiter waiter
+        cdef Waiter waiter = self.input_waiter
         self.write_failed = True
         self.write_error = rv
         if self.c != NULL:
@@ -379,8 +379,7 @@ cdef class AsyncConnection(ConnectionFacts):
         self.forget_output()
         self.arm(self.armed & ~MP_POLL_OUT)
         self.wake_drains()
-        if APR_STATUS_IS_TIMEUP(rv) and self.input_waiter is not None:
-            waiter = self.input_waiter
+        if APR_STATUS_IS_TIMEUP(rv) and waiter is not None:
             self.stop_waiting()
             waiter.later()
         return 0
@@ -650,11 +649,10 @@ cdef class AsyncConnection(ConnectionFacts):
 
         What was written is still sent.  Closing twice is fine.
         """
-        cdef Waiter waiter
+        cdef Waiter waiter = self.input_waiter
         if self.state != STATE_HANDLING:
             return
         self.check_thread("close")
-        waiter = self.input_waiter
         self.state = STATE_CLOSED
         self.push()
         if waiter is not None:
@@ -693,7 +691,6 @@ cdef class AsyncConnection(ConnectionFacts):
 
     def _flushed(self):
         """Await that everything is sent, whatever the state; the dispatcher's."""
-        cdef Waiter waiter
         if self.c == NULL:
             return None
         self.push()
@@ -737,8 +734,8 @@ cdef class AsyncConnection(ConnectionFacts):
         """Read and forget, until the peer closes, too."""
         cdef char data[LINGER_READ]
         cdef ssize_t n = 0
-        cdef int turns
-        for turns in range(8):
+        cdef int _
+        for _ in range(8):
             n = recv(self.fd, data, sizeof(data), MSG_DONTWAIT)
             if n <= 0:
                 break

@@ -35,18 +35,17 @@ cdef struct Place:
 cdef class Waiter:
     """What a task waits for; to asyncio's tasks it looks like a future."""
     cdef public bint _asyncio_future_blocking
-    cdef object loop
+    cdef Hub hub
     cdef object callback, context
     cdef bint is_done, is_cancelled
     cdef object message
-    cdef AsyncConnection conn
 
     def get_loop(self):
-        return self.loop
+        return self.hub.loop
 
     def add_done_callback(self, function, *, context=None):
         if self.is_done:
-            self.loop.call_soon(function, self, context=context)
+            self.hub.call_soon(function, self, context=context)
             return
         self.callback = function
         self.context = context
@@ -98,7 +97,7 @@ cdef class Waiter:
         self.is_done = True
         self.callback = self.context = None
         if function is not None:
-            self.loop.call_soon(function, self, context=context)
+            self.hub.call_soon(function, self, context=context)
         return 0
 
     cdef int now(self) except -1:

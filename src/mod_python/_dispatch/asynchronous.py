@@ -80,7 +80,8 @@ class Loop:
         self.ended = threading.Event()
         self.ready = threading.Event()
         self.stopping = 0
-        self.is_ending = False
+        self.ending = False
+        self.job: tuple[Any, ...] = (None, None, dispatcher)
         self.thread = threading.Thread(target=self._run, name="mod_python loop", daemon=True)
         self.thread.start()
         self.ready.wait()
@@ -113,7 +114,7 @@ class Loop:
         if self.stopping > 1:
             conn._end(True)
             return
-        conn._task = self.loop.create_task(_serve(conn))
+        conn._task = self.loop.create_task(_serve(conn), name=conn._job[1].text)
 
     def _on_stop(self, kind: int) -> None:
         """Called by the hub: the child ends; gracefully (1), or at once (2)."""
@@ -124,8 +125,7 @@ class Loop:
             self.loop.call_soon(self._stop_now)
 
     def _stop_now(self) -> None:
-        # end() does it itself, and neither it nor the clean-ups after it are to be cancelled.
-        if not self.is_ending:
+        if not self.ending:  # or it would cancel end(), which cancels the others itself
             self._cancel_all()
 
     def _cancel_all(self) -> set[asyncio.Task[Any]]:
@@ -193,9 +193,7 @@ class Loop:
 
         exc = context.get("exception")
         lines = [f"mod_python: event loop of interpreter '{self.name}': {context.get('message', 'error')}"]
-        for key in ("task", "future", "handle"):
-            if key in context:
-                lines.append(f"    {key}: {context[key]!r}")
+        lines += [f"    {key}: {context[key]!r}" for key in ("task", "future", "handle") if key in context]
         if exc is not None:
             lines += report.traceback_text(exc).splitlines()
         report.emit(lambda line, level: apache.log_error(line, level), lines, APLOG_ERR)
@@ -224,11 +222,12 @@ class Loop:
         from mod_python import apache
 
         frame = sys._current_frames().get(self.thread.ident or 0)
-        lines = [
+        text = (
             f"mod_python: the event loop of interpreter '{self.name}' has been blocked for "
             f"{monotonic() - since:.1f} seconds, and {self.hub.count} connection(s) with it; a coroutine has to "
             "await what takes long, or give it to a thread (asyncio.to_thread). It is here:"
-        ]
+        )
+        lines = [text]
         if frame is not None:
             from traceback import StackSummary
 
@@ -302,7 +301,10 @@ def hand_over(dispatcher: Dispatcher, conn: _core.Connection, handler: Handler, 
         # Such as in the TLS handshake: the MPM closes it itself, and does not let go of it.
         raise ConnectionClosed("the peer had gone before the handler began")
     loop = start(dispatcher)
-    made, suspended = _core.hand_over(conn, loop.hub, (function, handler, dispatcher))
+    job = loop.job  # nearly always that of the connection before: thousands need not have one each
+    if job[0] is not function or job[1] is not handler:
+        job = loop.job = (function, handler, dispatcher)
+    made, suspended = _core.hand_over(conn, loop.hub, job)
     if not suspended and not made._wait(END_SECONDS):
         made.log_error(
             f"PythonConnectionHandler {handler.text}: the child ends, and the handler has not ended "
@@ -370,7 +372,7 @@ def end() -> None:
         return
     from mod_python import apache
 
-    loop.is_ending = True
+    loop.ending = True
     try:
         late = loop.submit(loop.end(), END_SECONDS + 0.5)
     except TimeoutError:

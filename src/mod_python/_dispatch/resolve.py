@@ -160,5 +160,5 @@ def is_coroutine_function(function: Any) -> bool:
         if inner is None or isinstance(function, type):
             break
         function = inner
-    code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+    code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
     return code is not None and bool(code.co_flags & 0x80)
