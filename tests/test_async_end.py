@@ -104,13 +104,14 @@ def test_nothing_is_left_of_many_connections(kit: AsyncScripted, tls: bool) -> N
         counts = [[len(os.listdir(f"/proc/{pid}/{what}")) for pid in kit.server.children()] for what in ("fd", "task")]
         return sum(counts[0]), sum(counts[1])
 
+    before = (0, 0)
+
     def quiet() -> bool:
         nonlocal before
-        previous, before = before, look()
+        before = look()
         time.sleep(1.1)
-        return previous == before == look()
+        return before == look()
 
-    before = look()
     kit.server.wait_until(quiet)
     for number in range(40):
         sock = kit.open("conn.write(b'ready')\nawait conn.flush()\n" + ends[number % 4], tls=tls)

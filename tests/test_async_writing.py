@@ -134,7 +134,7 @@ def test_memory_is_bounded_with_peers_that_do_not_read(kit: AsyncScripted, tls: 
     def still() -> bool:
         nonlocal written
         previous, written = written, kit.value("await asyncio.sleep(0.1)\nreturn kept.get('written', 0)")
-        return written == previous > 0
+        return bool(written == previous > 0)
 
     kit.server.wait_until(still, what="all of them to wait")
     # high_water, one write, what httpd's filters hold, and malloc's waste.

@@ -77,6 +77,9 @@ def read_stub() -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
             functions[node.name] = arguments(node)
         elif isinstance(node, ast.ClassDef):
             members = classes[node.name] = {}
+            for base in node.bases:
+                if isinstance(base, ast.Name):
+                    members.update(classes[base.id])
             for item in node.body:
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                     members[item.target.id] = None
