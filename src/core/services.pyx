@@ -81,6 +81,12 @@ cdef list tree_of(ap_directive_t *d):
     return result
 
 
+def claim_asyncio():
+    """Whether this interpreter is the one that may use _asyncio; up to Python 3.11 there can
+    be one per process."""
+    return mp_claim_asyncio() != 0
+
+
 def lock_count():
     """How many locks between processes there are; 0 if they cannot be used."""
     return mp_lock_count()

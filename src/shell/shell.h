@@ -411,6 +411,9 @@ MP_API void mp_loop_wake(mp_loop *loop);
 MP_API void mp_loop_woken(mp_loop *loop);
 /* 0 or MP_STOP_*: whether this child has been told to end. */
 MP_API int mp_loop_stopping(void);
+
+/* Whether this interpreter is the first to ask; see asyncio_copies.py. */
+MP_API int mp_claim_asyncio(void);
 /* From any thread; and by the loop's own, in the order of arrival. */
 MP_API void mp_loop_add(mp_loop *loop, mp_record *record);
 MP_API mp_record *mp_loop_take(mp_loop *loop);
