@@ -85,7 +85,7 @@ class DbmSession(BaseSession):
     def do_load(self) -> dict[str, Any] | None:
         """Return what is stored, or None."""
         key = self._sid.encode()
-        data = self._use(lambda db: db[key] if key in db else None)
+        data = self._use(lambda db: db[key] if key in db else None)  # noqa: SIM401  (not all have get)
         return None if data is None else self._serializer().loads(data)
 
     def do_save(self, dict: dict[str, Any]) -> None:  # noqa: A002
@@ -135,16 +135,17 @@ class DbmFile:
         if kind is None:
             import dbm as kind
         name = os.path.basename(self.path)
+        errors = (OSError, *_errors(kind))
         held = locks_in(os.path.dirname(self.path)).try_take(f"dbm {name}", _TIMEOUT)
         if held is None:
             raise SessionUnavailable(f"the file of sessions {self.path} was in use for more than {_TIMEOUT:g} s")
         try:
-            db = kind.open(self.path, "c", 0o600)
+            db = kind.open(self.path, "c", 0o600)  # noqa: SIM115  (not all are context managers)
             try:
                 return function(db)
             finally:
                 db.close()
-        except (OSError, *_errors(kind)) as exc:
+        except errors as exc:
             raise SessionError(f"the file of sessions {self.path}: {exc}") from None
         finally:
             held.release()
@@ -177,7 +178,7 @@ def _remove_expired(db: Any, keys: list[bytes], serializer: Serializer) -> None:
                 del db[key]
 
 
-def _errors(kind: Any) -> tuple[type[BaseException], ...]:
+def _errors(kind: Any) -> tuple[type[Exception], ...]:
     """The exceptions of a dbm module: one class, or for `dbm` itself a tuple of them."""
     error = getattr(kind, "error", ())
     return error if isinstance(error, tuple) else (error,)
