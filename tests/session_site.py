@@ -17,8 +17,8 @@ from typing import Any
 
 from mod_python.httpd.users import find_user
 from mod_python.testing import Response, Server
-from tests.serving import free_port
 from tests.servers import running
+from tests.serving import free_port
 
 #: Seconds to wait for anything; far more than it takes.
 TIMEOUT = 30.0
