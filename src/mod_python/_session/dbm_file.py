@@ -10,7 +10,6 @@ from mod_python import apache
 from . import options as opt
 from .base import BaseSession, locks_in
 from .errors import SessionError, SessionUnavailable
-from .locks import Locks
 from .private import check_file, directory
 
 TYPE_CHECKING = False
@@ -86,7 +85,7 @@ class DbmSession(BaseSession):
         """Return what is stored, or None."""
         key = self._sid.encode()
         data = self._use(lambda db: db[key] if key in db else None)  # noqa: SIM401  (not all have get)
-        return None if data is None else self._serializer().loads(data)
+        return None if data is None else self._decoded(data)
 
     def do_save(self, dict: dict[str, Any]) -> None:  # noqa: A002
         """Store a dictionary."""
@@ -182,6 +181,3 @@ def _errors(kind: Any) -> tuple[type[Exception], ...]:
     """The exceptions of a dbm module: one class, or for `dbm` itself a tuple of them."""
     error = getattr(kind, "error", ())
     return error if isinstance(error, tuple) else (error,)
-
-
-__all__ = ["DbmFile", "DbmSession", "Locks", "cleanup"]
