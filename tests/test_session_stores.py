@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def configured(store: str, redis: Redis) -> str:
 
 @pytest.fixture(scope="module", params=STORES)
 def server(request: pytest.FixtureRequest, redis: Redis) -> Iterator[Server]:
-    arguments = {"processes": 12} if PREFORK else {"processes": 8, "threads": 8}
+    arguments: dict[str, Any] = {"processes": 12} if PREFORK else {"processes": 8, "threads": 8}
     with site(HANDLERS, configured(request.param, redis), **arguments) as server:
         yield server
 

@@ -383,12 +383,12 @@ def test_wrong_options(server: Server) -> None:
     assert server.get("/wrong-type/tell").text.startswith("Exception: Unknown session type NoSession: it can be Dbm")
     assert "cookie_httponly is 'perhaps'; write yes or no" in server.get("/wrong-switch/tell").text
     assert server.get("/old/tell").text == "fine"
-    assert "serializer is 'marshal'" in server.get("/wrong-serializer/value", None).text or True
+    assert server.get("/wrong-serializer/value").status == 500
+    server.allow("serializer is 'marshal'; it can be json or pickle")
     text = server.get("/nowhere/tell").text
     assert text.startswith("SessionError: the directory for sessions /nonexistent/directory cannot be made")
     assert "mod_python.session.database_directory" in text
     assert "belongs to user 0" in server.get("/not-ours/tell").text
-    server.allow("serializer is 'marshal'")
 
 
 @pytest.mark.skipif(PREFORK, reason="the lock of a connection that is kept needs another process there")
@@ -409,9 +409,8 @@ def test_a_session_in_use_for_too_long(server: Server) -> None:
         told = Browser(server, dict(browser.cookies)).get("/impatient/tell")
         assert told.startswith("SessionLockTimeout: session ")
         assert "for more than 0.2 s" in told
-        server.wait_for_log(r"mod_python: session \w{4}… was in use by another request for more than 0\.2 s")
+        server.wait_for_log(r"mod_python: session \w{4}\.\.\. was in use by another request for more than 0\.2 s")
         sock.sendall(b"x" * 9 + b"\n")
-        assert b"0\r\n" in answer.read(100)[-7:] or True
     assert browser.get("/grab") == "got it"
 
 
@@ -459,7 +458,7 @@ def test_pickle_is_read_only_where_it_is_allowed(server: Server, directory: Path
     path.write_bytes(pickle.dumps({"_data": {"x": "old"}, "_created": 1, "_accessed": time.time(), "_timeout": 100}))
     # The option of the one location, and the store of the other.
     assert ast.literal_eval(browser.get("/file/look"))[0] == 1
-    server.wait_for_log(f"{path} is no session in the format of PythonOption mod_python.session.serializer")
+    server.wait_for_log("what is stored for a session is damaged, or a pickle")
 
 
 def test_pickle(directory: Path) -> None:
@@ -502,9 +501,7 @@ def test_stores_are_private(server: Server, directory: Path) -> None:
 
 @pytest.mark.skipif(not THREADED, reason="one child at a time")
 def test_default_is_memory_with_one_process(directory: Path) -> None:
-    config = (
-        "ServerLimit 1\nMaxRequestWorkers 8\nThreadsPerChild 8\nMinSpareThreads 1\nMaxSpareThreads 8\nThreadLimit 8\n"
-    )
+    config = "ServerLimit 1\nMaxRequestWorkers 8\n"
     with site(HANDLERS, config, directory, processes=1, threads=8) as server:
         browser = Browser(server)
         assert ast.literal_eval(browser.get("/plain"))[2] == "MemorySession"

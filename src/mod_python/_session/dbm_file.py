@@ -134,7 +134,7 @@ class DbmFile:
         if kind is None:
             import dbm as kind
         name = os.path.basename(self.path)
-        errors = (OSError, *_errors(kind))
+        errors: tuple[type[Exception], ...] = (OSError, *_errors(kind))
         held = locks_in(os.path.dirname(self.path)).try_take(f"dbm {name}", _TIMEOUT)
         if held is None:
             raise SessionUnavailable(f"the file of sessions {self.path} was in use for more than {_TIMEOUT:g} s")
