@@ -21,6 +21,7 @@ def count(req):
     session["number"] = number + 1
     session["seen"] = sorted({*session.get("seen", ()), os.getpid()})
     session.save()
+    req.headers_out["X-Node"] = str(req.connection.local_addr[1])
     req.write(repr(session["number"]))
 
 def show(req):

@@ -391,7 +391,6 @@ def test_wrong_options(server: Server) -> None:
     assert "belongs to user 0" in server.get("/not-ours/tell").text
 
 
-@pytest.mark.skipif(PREFORK, reason="the lock of a connection that is kept needs another process there")
 def test_a_session_in_use_for_too_long(server: Server) -> None:
     browser = Browser(server)
     browser.get("/plain")
