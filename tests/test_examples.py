@@ -12,6 +12,7 @@ import pytest
 
 from mod_python.testing import Server
 from mod_python.testing.plugin import Factory
+from tests.session_site import Browser
 
 # Those who chat have to meet in one process, and each takes a thread of it.
 threaded = pytest.mark.skipif(
@@ -56,6 +57,14 @@ def test_hello(httpd: Factory, examples: Path) -> None:
     assert response.status == 200
     assert response.text == "Hello, world!\n"
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_visits(httpd: Factory, examples: Path) -> None:
+    server = httpd(handler_file=examples / "visits" / "visits.py", processes=4)
+    browser = Browser(server)
+    for number in (1, 2, 3):
+        assert browser.get("/") == f"This is your visit number {number}.\n"
+    assert Browser(server).get("/") == "This is your visit number 1.\n"
 
 
 class Member:
