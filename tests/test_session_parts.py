@@ -12,7 +12,7 @@ import pytest
 
 from mod_python import Session, apache
 from mod_python._session import base, dbm_file, memory, options, sqlite
-from mod_python._session.base import BaseSession, first_request, locks_in, new_sid, valid_sid
+from mod_python._session.base import BaseSession, locks_in, new_sid, valid_sid
 from mod_python._session.errors import SessionError, SessionLockTimeout, SessionUnavailable
 from mod_python._session.file_cleanup import Cleanup
 from mod_python._session.serial import Serializer
@@ -113,15 +113,6 @@ def test_path_of_the_cookie(directory: Path) -> None:
     assert path("/place", "/place/x") == "/place"
     assert path("/srv/a;b/", "/a;b/x") == "/"
     assert path("/srv/app/", "/app/x", session__application_path="/given") == "/given"
-
-
-def test_first_request(directory: Path) -> None:
-    first: Any = FakeRequest(directory)
-    inner: Any = FakeRequest(directory)
-    inner.main = first
-    last: Any = FakeRequest(directory)
-    last.prev = inner
-    assert first_request(last) is first
 
 
 # ---- the life of a session

@@ -149,6 +149,12 @@ def redirected(req):
     session.save()
     req.internal_redirect("/look?" + session.id())
 
+def kept_on_request(req):
+    req.session = Session.Session(req)
+    req.session["n"] = req.session.get("n", 0) + 1
+    req.session.save()
+    req.headers_out["X-Count"] = str(req.session["n"])
+
 def tell(req):
     class Told(Exception):
         pass
@@ -421,6 +427,17 @@ def test_internal_redirect(server: Server) -> None:
     browser = Browser(server)
     browser.get("/plain")
     assert ast.literal_eval(browser.get("/redirected")) == (0, {"from": "redirected"})
+
+
+def test_requests_in_a_row_on_one_connection(server: Server) -> None:
+    """The end of a response may wait for the next request, which must not wait for it."""
+    browser = Browser(server)
+    browser.get("/kept_on_request")
+    head = f"GET /kept_on_request HTTP/1.1\r\nHost: x\r\nCookie: pysid={browser.cookies['pysid']}\r\n"
+    with server.connect() as sock:
+        sock.sendall((3 * f"{head}\r\n" + f"{head}Connection: close\r\n\r\n").encode())
+        answer = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+    assert re.findall(r"X-Count: (\d+)", answer) == ["2", "3", "4", "5"]
 
 
 def test_a_store_of_ones_own(server: Server) -> None:

@@ -255,7 +255,7 @@ class BaseSession(dict):  # type: ignore[type-arg]
             return
         timeout = opt.seconds(self._options, LOCK_TIMEOUT, "mod_python.session.lock_timeout")
         try:
-            self._held = self._locks().take(self._sid, timeout, first_request(self._req))
+            self._held = self._locks().take(self._sid, timeout, _owner(self._req))
         except SessionUnavailable as exc:
             self._log_unavailable(exc)
             raise
@@ -339,13 +339,13 @@ def locks_in(path: str) -> Locks:
     return found
 
 
-def first_request(req: Any) -> Any:
-    """Return the request that the client made, of sub-requests and internal redirects."""
-    while True:
-        before = getattr(req, "main", None) or getattr(req, "prev", None)
-        if before is None:
-            return req
-        req = before
+def _owner(req: Any) -> object:
+    """Return whose the lock is: the connection, on which one request comes after the other.
+
+    Not the request: it may have redirected, or be over but not gone, since httpd keeps the end of a response
+    while it has the next request of the connection already.
+    """
+    return getattr(req, "connection", None)
 
 
 def _public() -> Any:

@@ -4,8 +4,8 @@ A lock is taken in two steps.  In the process, threads that want the same key wa
 takes the lock that holds between processes (`Outer`), so that no more than one thread of a process asks for it.
 Waiting in either step is without the GIL and ends at a time-out.
 
-Locks belong to a request, not to a thread: what a request holds is given back when its memory goes, which may happen
-in another thread, and a second session object of the same request shares what the first one holds.
+Locks belong to an owner, not to a thread: what a request holds is given back when its memory goes, which may happen
+in another thread, and a second session object of the same owner shares what the first one holds.
 """
 
 from __future__ import annotations

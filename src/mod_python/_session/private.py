@@ -90,7 +90,7 @@ def check_file(path: str) -> None:
             raise SessionError(
                 f"{name} is not used for sessions, because it belongs to user {found.st_uid}; {_remedy()}"
             )
-        if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid())):
+        if found.st_mode & _OTHERS_WRITE:
             raise SessionError(f"{name} is not used for sessions, because others may write it; {_remedy()}")
 
 
@@ -129,7 +129,7 @@ def create_own(path: str) -> None:
     except OSError as exc:
         raise SessionError(f"{path} cannot be made: {exc.strerror}; {_remedy()}") from None
     found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
         raise SessionError(f"{path} is not used, because it is no file of this user's alone; {_remedy()}")
 
 
