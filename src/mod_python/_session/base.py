@@ -342,7 +342,7 @@ def locks_in(path: str) -> Locks:
 def _owner(req: Any) -> object:
     """Return whose the lock is: the connection, on which one request comes after the other.
 
-    Not the request: it may have redirected, or be over but not gone, since httpd keeps the end of a response
+    Not the request: it may have redirected, or be over but not gone, since httpd may keep the end of a response
     while it has the next request of the connection already.
     """
     return getattr(req, "connection", None)
