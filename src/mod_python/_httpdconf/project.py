@@ -111,7 +111,7 @@ def write_basic_config(
     build = httpd if httpd is not None else find_httpd()
     child = user if user is not None else find_user()
     options = _Options(root, listen, conf, logs, htdocs, pythonhandler, pythonpath, pythonoptions, mp_comments)
-    tree = options.tree(build, mpm, child)
+    tree = options.tree(program, build, mpm, child)
     if createdirs:
         for directory in (root, root / htdocs, root / conf, root / logs):
             _make_directory(directory)
@@ -152,11 +152,11 @@ class _Options:
         self.options = [_one_line(option, "PythonOption") for option in options]
         self.comments = comments
 
-    def tree(self, httpd: Httpd, mpm: str | None, user: User | None) -> Container:
+    def tree(self, program: Path, httpd: Httpd, mpm: str | None, user: User | None) -> Container:
         """Return the configuration."""
         return Container(
             Comment(
-                f"Written by the program {self.root / self.conf}/httpd_conf.py; changes here are lost.\n"
+                f"Written by the program {program}; changes here are lost.\n"
                 "Change that program, and run it with mod_python genconfig.\n"
             ),
             _modules(httpd, mpm),

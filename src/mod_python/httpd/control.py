@@ -199,9 +199,14 @@ class Background:
         Raises:
             AddressInUseError: Another program listens where it should.
             ConfigError: The configuration is broken.
+            OSError: A pid file that was left from a crash cannot be removed.
             StartError: It ended, or did not come up in time.
         """
         log = _Log(self.facts.error_log)
+        if self.pid() is None:
+            # Left from a crash. httpd would take any process of that number for itself, and not start.
+            with contextlib.suppress(FileNotFoundError):
+                self.facts.pid_file.unlink()
         with _adoption() as adopting, tempfile.TemporaryFile() as output:
             before = children_of(os.getpid())
             try:
