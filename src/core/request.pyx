@@ -481,6 +481,17 @@ cdef class Request(RequestFacts):
             self.options_of = conf
         return self.options
 
+    def _option(self, name):
+        """Value of one PythonOption in force, or None: `get_options().get(name)` without
+        making the table."""
+        cdef request_rec *r = self.rec()
+        cdef mp_dir_conf *conf = mp_dir_conf_of(r)
+        cdef bytes key
+        if self.options is not None and self.options_of == conf:
+            return self.options.get(name)       # handlers may have changed it
+        key = latin1_bytes(name)
+        return latin1(mp_option(conf.options, key))
+
     def is_https(self):
         """1 if the connection uses TLS, else 0."""
         return 1 if ap_ssl_conn_is_ssl(self.rec().connection) else 0
