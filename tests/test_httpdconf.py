@@ -104,6 +104,10 @@ class TestNames:
         assert names["mod_python"].version.version == version.version
         assert {cls.__name__ for cls in [*SETTINGS, *SECTIONS]} - {"Setting", "Section"} <= names.keys()
 
+    def test_the_manual_names_them_all(self) -> None:
+        page = (ROOT / "docs" / "httpdconf.md").read_text()
+        assert [name for name in httpdconf.__all__ if name != "mod_python" and f"`{name}" not in page] == []
+
     def test_a_directive_of_ones_own(self) -> None:
         class SSLProtocol(Directive):
             def __init__(self, val: str) -> None:

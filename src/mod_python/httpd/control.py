@@ -229,7 +229,9 @@ class Background:
             while True:
                 living = [pid for pid in children_of(os.getpid()) if pid not in before] if adopting else []
                 pid = self.noted_pid()
-                if pid is not None and self._is_ours(pid, named=False) and (not adopting or pid in living):
+                there = pid is not None and self._is_ours(pid, named=False)
+                # It notes its number before it can take signals, and has children only afterwards.
+                if pid is not None and there and (not adopting or (pid in living and children_of(pid))):
                     return pid
                 if adopting and not living:
                     raise self._failure(said, log, "no message")
