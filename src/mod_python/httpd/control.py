@@ -51,12 +51,16 @@ _CHECK_TIMEOUT = 30.0
 # Seconds between two looks.
 _POLL = 0.02
 
+# The kernel counts the beginnings of processes in hundredths of a second.
+_TICK = 0.01
+
 # How much of the error log is looked at for the cause of a failure, in bytes.
 _LOG_LIMIT = 256 * 1024
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 _SERIOUS = re.compile(r"\[[\w-]*:(emerg|alert|crit|error)\]")
+_RESUMED = "resuming normal operations"
 _LOG_HEAD = re.compile(r"^(\[[^\]]*\] )+")
 
 
@@ -272,13 +276,18 @@ class Background:
         if pid is None:
             raise NotRunningError(f"httpd is not running with {self.config}; start it: mod_python start {self.config}")
         log = _Log(self.check().error_log)
-        old = set(children_of(pid))
+        old = children_of(pid)
+        begin = _since_boot()
         _signal(pid, signal.SIGHUP if now else signal.SIGUSR1)
 
         def renewed() -> bool:
             if not _alive(pid):
                 raise self._failure([], log, "no message")
-            return not old.issuperset(children_of(pid))
+            # The log has such notices at any LogLevel. There may be no child for a second thereafter; clients
+            # wait in the kernel's queue.
+            return log.has(_RESUMED) and any(
+                child not in old and (_birth(child) or begin) > begin - _TICK for child in children_of(pid)
+            )
 
         if not _wait(renewed, timeout):
             raise StartError(f"no new child process appeared in {timeout:g} seconds; see {log.path}")
@@ -323,12 +332,18 @@ class Background:
 
 def uptime(pid: int) -> float | None:
     """Return for how many seconds a process has been running, or None if that cannot be told."""
+    birth = _birth(pid)
+    return max(0.0, _since_boot() - birth) if birth is not None else None
+
+
+def _birth(pid: int) -> float | None:
+    """When a process began, in seconds since the machine was started; None if that cannot be told."""
     fields = process_fields(pid)
-    try:
-        since_boot = float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, ValueError):
-        return None
-    return max(0.0, since_boot - int(fields[19]) / os.sysconf("SC_CLK_TCK")) if fields else None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK") if fields else None
+
+
+def _since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 def listening(pid: int) -> list[str]:
@@ -370,13 +385,31 @@ class _Log:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._start = self._size()
+        self._start = self._looked = self._size()
 
     def _size(self) -> int:
         try:
             return self.path.stat().st_size if self.path is not None else 0
         except OSError:
             return 0
+
+    def has(self, text: str) -> bool:
+        """Tell whether a text stands in it; also if there is no file to look into."""
+        if self.path is None:
+            return True
+        wanted, rest = text.encode(), b""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._looked)
+                while data := file.read(_LOG_LIMIT):
+                    rest += data
+                    if wanted in rest:
+                        return True
+                    rest = rest[-len(wanted) :]  # it may be cut in two just here
+                self._looked = file.tell() - len(rest)
+        except OSError:
+            pass
+        return False
 
     def lines(self) -> list[str]:
         """Return the lines."""
