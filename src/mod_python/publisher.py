@@ -28,6 +28,7 @@ from ._constants import (
     OK,
 )
 from ._dispatch import importer as _importer
+from ._dispatch.lines import plain
 from ._publisher import checks, kinds, output, routes
 from .errors import SERVER_RETURN
 
@@ -151,7 +152,7 @@ def _is_on(text: str) -> bool:
         return True
     if value in ("off", "0", "no", "false"):
         return False
-    raise ValueError(f"PythonOption {MARKED_ONLY} must be On or Off, not {text!r}")
+    raise plain(ValueError(f"PythonOption {MARKED_ONLY} must be On or Off, not {text!r}"))
 
 
 def _load(req: Any, route: Route, settings: tuple[Any, ...]) -> Any:
@@ -221,7 +222,7 @@ def _result(req: Any, obj: Any, visitor: checks.Visitor) -> Any:
         obj = _call(req, obj)
         if hasattr(obj, "cr_frame") and hasattr(obj, "close"):
             obj.close()  # or Python would warn that it was never awaited
-            raise TypeError("an 'async def' function cannot be published")
+            raise plain(TypeError("an 'async def' function cannot be published"))
     return obj
 
 

@@ -12,6 +12,7 @@ from functools import partial, partialmethod
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 from mod_python._constants import HTTP_BAD_REQUEST, HTTP_FORBIDDEN, HTTP_UNAUTHORIZED
+from mod_python._dispatch.lines import plain
 from mod_python.errors import SERVER_RETURN
 
 from . import nested
@@ -178,7 +179,7 @@ def _rules(function: FunctionType) -> dict[str, Any]:
         known = _known[id(code)] = (code, rules)
     rules = known[1]
     if isinstance(rules, str):
-        raise nested.NestedError(rules)
+        raise plain(nested.NestedError(rules))
     return {
         name: FunctionType(value, function.__globals__, name) if isinstance(value, CodeType) else value
         for name, value in rules.items()
@@ -225,7 +226,7 @@ def _certain(result: Any, name: str) -> bool:
     if close is not None and (hasattr(result, "cr_frame") or hasattr(result, "gi_frame") or hasattr(result, "ag_frame")):
         if not hasattr(result, "ag_frame"):
             close()  # or Python would warn that it was never awaited
-        raise TypeError(f"{name} must be an ordinary function that returns true or false; it is asynchronous")
+        raise plain(TypeError(f"{name} must be an ordinary function that returns true or false; it is asynchronous"))
     return bool(result)
 
 
@@ -239,8 +240,10 @@ def _agrees(auth: Any, req: Any, user: str, password: str) -> bool:
         same = _same(password if known is _MISSING else known, password)
         return same and known is not _MISSING
     if isinstance(auth, _LISTS) or isinstance(auth, str):
-        raise TypeError(
-            f"{_AUTH} must be a function, a dictionary of passwords, or true or false; it is a {type(auth).__name__}"
+        raise plain(
+            TypeError(
+                f"{_AUTH} must be a function, a dictionary of passwords, or true or false; it is a {type(auth).__name__}"
+            )
         )
     return bool(auth)
 
@@ -264,7 +267,9 @@ def _admits(access: Any, req: Any, user: str | None) -> bool:
     if isinstance(access, (list, tuple, set, frozenset, dict)):
         return user is not None and user in access
     if isinstance(access, (str, bytes)):
-        raise TypeError(
-            f"{_ACCESS} must be a function, a list of users, or true or false; it is the text {access!r:.60}"
+        raise plain(
+            TypeError(
+                f"{_ACCESS} must be a function, a list of users, or true or false; it is the text {access!r:.60}"
+            )
         )
     return bool(access)
