@@ -15,7 +15,7 @@ the decorator `publish` can be reached.
 
 from __future__ import annotations
 
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, MethodType
 
 from ._constants import (
     APLOG_NOTICE,
@@ -132,7 +132,7 @@ def handler(req: Any) -> int:
     visitor = checks.Visitor(req)
     marked_only = req._option(MARKED_ONLY)
     obj = _walk(req, module, route.names, visitor, marked_only is not None and _is_on(marked_only))
-    result = _result(req, obj, visitor)
+    result = _result(req, obj, route.names, visitor)
     if result is None:
         if settings[0] and not req._bytes_queued and req.next is None:
             req.log_error(
@@ -206,23 +206,25 @@ def _refusal(req: Any, names: tuple[str, ...], why: str) -> SERVER_RETURN:
     return SERVER_RETURN(HTTP_FORBIDDEN)
 
 
-def _result(req: Any, obj: Any, visitor: checks.Visitor) -> Any:
+def _result(req: Any, obj: Any, names: tuple[str, ...], visitor: checks.Visitor) -> Any:
     """Return what is to be sent for an object: if it can be called, what comes of that."""
     calls = 0
     while callable(obj):
+        if calls >= _MOST_CALLS:
+            raise plain(RuntimeError(f"the result of a call could be called {_MOST_CALLS} times in turn"))
         if calls:  # the first one was looked at on the way
-            if not kinds.is_publishable(obj):
-                raise _refusal(req, (repr(obj),), f"the result, {_a(obj)}, is not published")
             visitor.enter(obj)
-            if calls >= _MOST_CALLS:
-                raise RuntimeError(f"the result of a call could be called {_MOST_CALLS} times in turn")
         if not isinstance(obj, (FunctionType, MethodType)):
             visitor.call(obj)
         calls += 1
         obj = _call(req, obj)
-        if hasattr(obj, "cr_frame") and hasattr(obj, "close"):
+        if obj.__class__ is str or obj is None:
+            return obj
+        if isinstance(obj, CoroutineType):
             obj.close()  # or Python would warn that it was never awaited
             raise plain(TypeError("an 'async def' function cannot be published"))
+        if not kinds.is_publishable(obj):
+            raise _refusal(req, names, f"the result, {_a(obj)}, is not published")
     return obj
 
 
