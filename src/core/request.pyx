@@ -141,6 +141,17 @@ cdef class Request(RequestFacts):
         """(debug, autoreload, python_path, pdb, importer_path) in force."""
         return self.entry.settings_of_request(self.rec())
 
+    @property
+    def _seen_later(self):
+        """Whether anybody may use this object after the content handler has succeeded.
+
+        If nobody does and it has no attributes, it is dropped at once; else Python is
+        entered once more when the request ends.
+        """
+        cdef request_rec *r = self.rec()
+        return self.added is not None or self.cleanups is not None or self.filters is not None \
+            or self.capsule is not None or mp_seen_later(r) != 0
+
     # -- handlers and clean-ups that are added while the request is processed ---
 
     def add_handler(self, htype, handler, dir=None):

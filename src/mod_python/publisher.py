@@ -15,7 +15,7 @@ the decorator `publish` can be reached.
 
 from __future__ import annotations
 
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, MethodType
 
 from ._constants import (
     APLOG_NOTICE,
@@ -28,8 +28,11 @@ from ._constants import (
     OK,
 )
 from ._dispatch import importer as _importer
+from ._dispatch import scope as _scope
+from ._dispatch.lines import plain
 from ._publisher import checks, kinds, output, routes
 from .errors import SERVER_RETURN
+from .util import FieldStorage, apply_fs_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +108,7 @@ def publish(obj: Any = _MISSING, /, *, auth: Any = _MISSING, access: Any = _MISS
 # -- the handler -------------------------------------------------------------------
 
 
+@_scope.runs_module
 def handler(req: Any) -> int:
     """Publish the object that the URL of a request names.
 
@@ -124,24 +128,47 @@ def handler(req: Any) -> int:
     route = routes.find(req)
     if route is None:
         return HTTP_NOT_FOUND
+    entry = route.entry
     settings = req.settings
-    module = _load(req, route, settings)
-    if req.filename != route.entry.file:
-        req.filename = route.entry.file
+    importer = _importer.default()
+    # A module that the request has obtained already stays the same.
+    seen = req.__dict__.get("_mp_seen")
+    module: Any = None if seen is None else seen.get(entry.label)
+    if module is None:
+        module = importer.get(entry, bool(settings[1]), bool(settings[0]))
+    if req.filename != entry.file:
+        req.filename = entry.file
+    try:
+        _publish(req, module, route, bool(settings[0]))
+    except SERVER_RETURN:
+        raise
+    except BaseException:
+        if settings[0]:  # for the report
+            req.__dict__.setdefault("_mp_seen", {})[entry.label] = module
+        raise
+    return OK
+
+
+def _publish(req: Any, module: Any, route: Route, debug: bool) -> None:
     visitor = checks.Visitor(req)
     marked_only = req._option(MARKED_ONLY)
     obj = _walk(req, module, route.names, visitor, marked_only is not None and _is_on(marked_only))
-    result = _result(req, obj, visitor)
-    if result is None:
-        if settings[0] and not req._bytes_queued and req.next is None:
-            req.log_error(
-                f"mod_python.publisher: nothing to publish: {'.'.join(route.names)} in {route.entry.file} "
-                "gives None and has written nothing",
-                APLOG_NOTICE,
-            )
-    else:
-        output.send(req, result)
-    return OK
+    if callable(obj):
+        form = req.__dict__.get("form")
+        own = form is None
+        if own:
+            form = req.form = FieldStorage(req, keep_blank_values=1)
+        obj = _called(req, obj, form, route.names, visitor)
+        if own and not form.list and not req._seen_later and req.__dict__.get("form") is form:
+            del req.form  # nobody will miss it
+    if obj is not None:
+        output.send(req, obj)
+    elif debug and not req._bytes_queued and req.next is None:
+        req.log_error(
+            f"mod_python.publisher: nothing to publish: {'.'.join(route.names)} in {route.entry.file} "
+            "gives None and has written nothing",
+            APLOG_NOTICE,
+        )
 
 
 def _is_on(text: str) -> bool:
@@ -151,24 +178,7 @@ def _is_on(text: str) -> bool:
         return True
     if value in ("off", "0", "no", "false"):
         return False
-    raise ValueError(f"PythonOption {MARKED_ONLY} must be On or Off, not {text!r}")
-
-
-def _load(req: Any, route: Route, settings: tuple[Any, ...]) -> Any:
-    """Return the module of a route, the same one throughout the request."""
-    entry = route.entry
-    importer = _importer.default()
-    if not settings[1] or importer.frozen:
-        return importer.get(entry, False, settings[0])
-    seen = req.__dict__.get("_mp_seen")
-    module = None if seen is None else seen.get(entry.label)
-    if module is None:
-        module = importer.get(entry, True, settings[0])
-        if seen is None:
-            req._mp_seen = {entry.label: module}
-        else:
-            seen[entry.label] = module
-    return module
+    raise plain(ValueError(f"PythonOption {MARKED_ONLY} must be On or Off, not {text!r}"))
 
 
 def _walk(req: Any, module: Any, names: tuple[str, ...], visitor: checks.Visitor, marked_only: bool) -> Any:
@@ -205,31 +215,23 @@ def _refusal(req: Any, names: tuple[str, ...], why: str) -> SERVER_RETURN:
     return SERVER_RETURN(HTTP_FORBIDDEN)
 
 
-def _result(req: Any, obj: Any, visitor: checks.Visitor) -> Any:
-    """Return what is to be sent for an object: if it can be called, what comes of that."""
+def _called(req: Any, obj: Any, form: Any, names: tuple[str, ...], visitor: checks.Visitor) -> Any:
+    """Return what comes of calling an object, and of calling that in turn if it can be called."""
     calls = 0
     while callable(obj):
+        if calls >= _MOST_CALLS:
+            raise plain(RuntimeError(f"the result of a call could be called {_MOST_CALLS} times in turn"))
         if calls:  # the first one was looked at on the way
-            if not kinds.is_publishable(obj):
-                raise _refusal(req, (repr(obj),), f"the result, {_a(obj)}, is not published")
             visitor.enter(obj)
-            if calls >= _MOST_CALLS:
-                raise RuntimeError(f"the result of a call could be called {_MOST_CALLS} times in turn")
         if not isinstance(obj, (FunctionType, MethodType)):
             visitor.call(obj)
         calls += 1
-        obj = _call(req, obj)
-        if hasattr(obj, "cr_frame") and hasattr(obj, "close"):
+        obj = apply_fs_data(obj, form, req=req)
+        if obj.__class__ is str or obj is None:
+            return obj
+        if isinstance(obj, CoroutineType):
             obj.close()  # or Python would warn that it was never awaited
-            raise TypeError("an 'async def' function cannot be published")
+            raise plain(TypeError("an 'async def' function cannot be published"))
+        if not kinds.is_publishable(obj):
+            raise _refusal(req, names, f"the result, {_a(obj)}, is not published")
     return obj
-
-
-def _call(req: Any, obj: Any) -> Any:
-    """Call an object with the fields of the form that it has parameters for."""
-    from .util import FieldStorage, apply_fs_data
-
-    form = req.__dict__.get("form")
-    if form is None:
-        form = req.form = FieldStorage(req, keep_blank_values=1)
-    return apply_fs_data(obj, form, req=req)

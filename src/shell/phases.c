@@ -117,6 +117,22 @@ void mp_add_cleanups(request_rec *r, mp_slot *slot)
     at_end(r);
 }
 
+int mp_seen_later(request_rec *r)
+{
+    const mp_dir_conf *conf = mp_dir_conf_of(r);
+    const ap_filter_t *f;
+
+    if (r->main || r->prev || r->next || has_handlers(&conf->phase[MP_LOG])
+        || has_handlers(&conf->phase[MP_CLEANUP]))
+        return 1;
+    /* Those of HTTP itself come after all that look into the response. */
+    for (f = r->output_filters; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = f->next) {
+        if (strcasecmp(f->frec->name, "old_write") != 0)
+            return 1;
+    }
+    return 0;
+}
+
 /* Whether the next handler of a phase has its turn after this status; the
  * dispatcher has the same rule for the handlers of one interpreter. */
 static int goes_on(mp_phase phase, int status)

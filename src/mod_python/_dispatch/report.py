@@ -62,7 +62,11 @@ _AFTER_RESPONSE = ("PythonLogHandler", "PythonCleanupHandler")
 ENTITY_HEADERS = ("Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified")
 
 _OWN = os.path.dirname(__file__) + "/"
-_CALLERS = (_OWN + "dispatcher.py", _OWN + "filtering.py", _OWN + "resolve.py", _OWN + "paths.py")
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + "/"
+_APPLY = _PACKAGE + "_forms/apply.py"
+# What stands between the dispatcher and an application's code.
+_BETWEEN = (_OWN, _PACKAGE + "publisher.py", _PACKAGE + "_publisher/", _APPLY, "<frozen importlib")
+_CALLERS = (_OWN + "dispatcher.py", _OWN + "filtering.py", _OWN + "resolve.py", _OWN + "paths.py", _APPLY)
 
 _lock = allocate_lock()
 
@@ -71,7 +75,7 @@ _lock = allocate_lock()
 
 
 def _is_own(filename: str) -> bool:
-    return filename.startswith((_OWN, "<frozen importlib"))
+    return filename.startswith(_BETWEEN)
 
 
 def _strip(stack: StackSummary, exc: BaseException | None) -> None:
@@ -315,15 +319,15 @@ def _cut_off(req: Any) -> int:
 
 def _modules(req: Any, handler: Handler) -> list[str]:
     """What is said about the modules of a request, for the client only."""
-    from . import graph
+    from . import graph, importer
 
-    # Without it the handler's module is an ordinary one, or could not be found.
+    # Without it the handler's module is an ordinary one (the publisher, say), or could not be found.
     first = handler.entry
-    if first is None:
-        return []
-    labels = first.importer.labels
+    labels = importer.default().labels if first is None else first.importer.labels
     seen = [labels[label] for label in getattr(req, "_mp_seen", None) or () if label in labels]
-    return ["", "Modules of this request:", *graph.listing([first, *seen])]
+    if first is not None:
+        seen.insert(0, first)
+    return ["", "Modules of this request:", *graph.listing(seen)] if seen else []
 
 
 def _send_page(req: Any, lines: list[str]) -> int:

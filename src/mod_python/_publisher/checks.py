@@ -9,9 +9,18 @@ from __future__ import annotations
 
 from _operator import _compare_digest as compare_digest
 from functools import partial, partialmethod
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 
 from mod_python._constants import HTTP_BAD_REQUEST, HTTP_FORBIDDEN, HTTP_UNAUTHORIZED
+from mod_python._dispatch.lines import plain
 from mod_python.errors import SERVER_RETURN
 
 from . import nested
@@ -77,14 +86,16 @@ class Visitor:
         realm = getattr(obj, _REALM, _MISSING)
         if auth is not _MISSING or access is not _MISSING or realm is not _MISSING:
             self._apply(auth, access, realm)
-        if isinstance(obj, partial) or hasattr(obj, "__wrapped__"):
-            self._enter_wrapped(obj)
+        self._enter_wrapped(obj)
 
     def call(self, obj: Any) -> None:
         """Apply the rules inside of ``__call__`` of an instance that is about to be called."""
-        method = getattr(type(obj), "__call__", None)
-        if isinstance(method, FunctionType):
-            self._enter_function(method)
+        for kind in type(obj).__mro__:
+            method = kind.__dict__.get("__call__")
+            if method is not None:
+                if isinstance(method, FunctionType):
+                    self._enter_function(method)
+                return
 
     def _enter_function(self, obj: Any) -> None:
         function = obj.__func__ if isinstance(obj, MethodType) else obj
@@ -101,7 +112,7 @@ class Visitor:
         known = _known.get(id(function.__code__))
         if known is None or known[1]:
             self._apply_nested(function)
-        if own and "__wrapped__" in own:
+        if own:
             self._enter_wrapped(function)
 
     def _enter_wrapped(self, obj: Any) -> None:
@@ -111,17 +122,12 @@ class Visitor:
         are not looked at, as decorators copy them.
         """
         for _ in range(_MOST_WRAPPED):
-            if isinstance(obj, (partial, partialmethod)):
-                obj = obj.func
-            else:
-                obj = getattr(obj, "__wrapped__", None)
-            if isinstance(obj, MethodType):
-                obj = obj.__func__
+            obj = _inner(obj)
             if obj is None:
                 return
             if isinstance(obj, FunctionType):
                 self._apply_nested(obj)
-        raise RuntimeError(f"more than {_MOST_WRAPPED} functions are wrapped in one another")
+        raise plain(RuntimeError(f"more than {_MOST_WRAPPED} functions are wrapped in one another"))
 
     def _apply_nested(self, function: FunctionType) -> None:
         rules = _rules(function)
@@ -163,6 +169,17 @@ class Visitor:
 _PLAIN = (str, bytes, int, float, list, tuple, dict, set, frozenset, type(None))
 
 
+def _inner(obj: Any) -> Any:
+    """What an object stands for: the function that was decorated, or that gets more arguments."""
+    if isinstance(obj, (partial, partialmethod)):
+        obj = obj.func
+    else:
+        # Not by getattr(): some objects have every attribute.
+        own = getattr(obj, "__dict__", None)
+        obj = own.get("__wrapped__") if isinstance(own, dict) else None
+    return obj.__func__ if isinstance(obj, MethodType) else obj
+
+
 def _rules(function: FunctionType) -> dict[str, Any]:
     """What a function has nested in it, worked out once for each code object."""
     code = function.__code__
@@ -178,7 +195,7 @@ def _rules(function: FunctionType) -> dict[str, Any]:
         known = _known[id(code)] = (code, rules)
     rules = known[1]
     if isinstance(rules, str):
-        raise nested.NestedError(rules)
+        raise plain(nested.NestedError(rules))
     return {
         name: FunctionType(value, function.__globals__, name) if isinstance(value, CodeType) else value
         for name, value in rules.items()
@@ -221,11 +238,10 @@ def read_credentials(req: Any) -> tuple[str, str] | None:
 
 def _certain(result: Any, name: str) -> bool:
     """The truth of what a check returned; a coroutine or generator is true, and no answer."""
-    close = getattr(result, "close", None)
-    if close is not None and (hasattr(result, "cr_frame") or hasattr(result, "gi_frame") or hasattr(result, "ag_frame")):
-        if not hasattr(result, "ag_frame"):
-            close()  # or Python would warn that it was never awaited
-        raise TypeError(f"{name} must be an ordinary function that returns true or false; it is asynchronous")
+    if isinstance(result, (CoroutineType, GeneratorType, AsyncGeneratorType)) or hasattr(type(result), "__await__"):
+        if isinstance(result, CoroutineType):
+            result.close()  # or Python would warn that it was never awaited
+        raise plain(TypeError(f"{name} must be an ordinary function that returns true or false; it is asynchronous"))
     return bool(result)
 
 
@@ -238,14 +254,17 @@ def _agrees(auth: Any, req: Any, user: str, password: str) -> bool:
         # As much work for an unknown user, so that the time does not tell names.
         same = _same(password if known is _MISSING else known, password)
         return same and known is not _MISSING
-    if isinstance(auth, _LISTS) or isinstance(auth, str):
-        raise TypeError(
-            f"{_AUTH} must be a function, a dictionary of passwords, or true or false; it is a {type(auth).__name__}"
+    if isinstance(auth, _NO_PASSWORDS):
+        raise plain(
+            TypeError(
+                f"{_AUTH} must be a function, a dictionary of passwords, or true or false; "
+                f"it is a {type(auth).__name__}"
+            )
         )
     return bool(auth)
 
 
-_LISTS = (bytes, list, tuple, set, frozenset)
+_NO_PASSWORDS = (str, bytes, list, tuple, set, frozenset)
 
 
 def _same(stored: Any, given: str) -> bool:
@@ -264,7 +283,7 @@ def _admits(access: Any, req: Any, user: str | None) -> bool:
     if isinstance(access, (list, tuple, set, frozenset, dict)):
         return user is not None and user in access
     if isinstance(access, (str, bytes)):
-        raise TypeError(
-            f"{_ACCESS} must be a function, a list of users, or true or false; it is the text {access!r:.60}"
+        raise plain(
+            TypeError(f"{_ACCESS} must be a function, a list of users, or true or false; it is the text {access!r:.60}")
         )
     return bool(access)

@@ -44,7 +44,6 @@ REFUSED: tuple[type, ...] = (
     type(os.environ),  # imported everywhere, and full of secrets
 )
 
-_OBJECT_DICT = object.__dict__
 _STDLIB = os.path.dirname(os.__file__) + "/"
 _SITE = (_STDLIB + "site-packages/", _STDLIB + "dist-packages/")
 
@@ -62,7 +61,7 @@ def is_foreign(function: FunctionType) -> bool:
     Args:
         function: a Python function.
     """
-    module = function.__module__
+    module: object = function.__module__  # decorators assign what they like
     if not isinstance(module, str):
         return False
     if module.partition(".")[0] == "mod_python":

@@ -88,7 +88,7 @@ def _bindings(step: Instruction) -> list[tuple[str, bool]]:
         return []
     value = step.argval
     if isinstance(value, str):
-        return [(value, opname.startswith("STORE_"))] if value in NAMES else []
+        return [(value, opname in ("STORE_FAST", "STORE_DEREF"))] if value in NAMES else []
     if isinstance(value, tuple):  # two instructions in one, since 3.13
         second = opname.count("STORE_") == 2
         pairs = [(value[0], True), (value[1], False)] if second else [(value[0], True)]

@@ -81,7 +81,9 @@ def _work_out(req: Any, filename: str | None, path_info: str | None) -> Route | 
             return None
     names = tuple((path or "index").replace("/", ".").split("."))
     found = importer.default()
-    route = Route(found.entry(file), names, monotonic() + found.interval)
+    entry = found.entry(file)
+    entry.asked()
+    route = Route(entry, names, monotonic() + found.interval)
     if keep:
         if len(_routes) >= MOST:
             _routes.clear()
