@@ -140,6 +140,16 @@ class TestLife:
         assert "httpd started: process" in done.stdout
         assert project.get().status == 200
 
+    @pytest.mark.parametrize("line", ["LogLevel emerg", "ErrorLog syslog", "ErrorLog /dev/null"])
+    def test_a_restart_is_noticed_whatever_is_logged(self, project: Project, line: str) -> None:
+        project.create("hello")
+        with project.config.open("a") as file:
+            file.write(f"{line}\n")
+        project.start()
+        project.run("graceful", str(project.config))
+        assert project.get().status == 200
+        project.run("stop", str(project.config))
+
     def test_a_relative_path(self, project: Project) -> None:
         """httpd itself would look for it below its compiled-in directory."""
         project.create("hello")

@@ -48,11 +48,11 @@ _KILL_TIMEOUT = 5.0
 # Seconds ``httpd -t`` may take.
 _CHECK_TIMEOUT = 30.0
 
+# Seconds after a restart in which the first new children certainly appear.
+_SETTLED = 3.0
+
 # Seconds between two looks.
 _POLL = 0.02
-
-# The kernel counts the beginnings of processes in hundredths of a second.
-_TICK = 0.01
 
 # How much of the error log is looked at for the cause of a failure, in bytes.
 _LOG_LIMIT = 256 * 1024
@@ -60,6 +60,8 @@ _LOG_LIMIT = 256 * 1024
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 _SERIOUS = re.compile(r"\[[\w-]*:(emerg|alert|crit|error)\]")
+# Notices, which httpd logs at any LogLevel: of event and worker, of prefork, of both.
+_RESTARTING = ("SIGUSR1 received", "Graceful restart requested", "SIGHUP received")
 _RESUMED = "resuming normal operations"
 _LOG_HEAD = re.compile(r"^(\[[^\]]*\] )+")
 
@@ -240,7 +242,7 @@ class Background:
                 if adopting and not living:
                     raise self._failure(said, log, "no message")
                 if time.monotonic() > deadline:
-                    raise StartError(f"httpd was not ready after {timeout:g} seconds; see {self.facts.error_log}")
+                    raise StartError(f"httpd was not ready after {timeout:g} seconds; see the error log")
                 time.sleep(_POLL)
 
     def _failure(self, said: list[str], log: _Log, otherwise: str) -> HttpdError:
@@ -276,21 +278,32 @@ class Background:
         if pid is None:
             raise NotRunningError(f"httpd is not running with {self.config}; start it: mod_python start {self.config}")
         log = _Log(self.check().error_log)
-        old = children_of(pid)
-        begin = _since_boot()
+        old = set(children_of(pid))
         _signal(pid, signal.SIGHUP if now else signal.SIGUSR1)
+
+        def obeyed() -> bool:
+            if not _alive(pid):
+                raise self._failure([], log, "no message")
+            return log.has(*_RESTARTING)
 
         def renewed() -> bool:
             if not _alive(pid):
                 raise self._failure([], log, "no message")
-            # The log has such notices at any LogLevel. There may be no child for a second thereafter; clients
-            # wait in the kernel's queue.
-            return log.has(_RESUMED) and any(
-                child not in old and (_birth(child) or begin) > begin - _TICK for child in children_of(pid)
-            )
+            children = children_of(pid)
+            if not children or not log.has(_RESUMED):
+                return False
+            return not old.issuperset(children) or time.monotonic() > settled
 
-        if not _wait(renewed, timeout):
-            raise StartError(f"no new child process appeared in {timeout:g} seconds; see {log.path}")
+        deadline = time.monotonic() + timeout
+        done = _wait(obeyed, timeout)
+        if not now:
+            # httpd takes notice within a second, and may have started children of the old kind until then.
+            old.update(children_of(pid))
+        # It may be another second without any children; clients wait in the kernel's queue meanwhile. That
+        # new ones were there already when we looked is unlikely, but would have us wait for more in vain.
+        settled = time.monotonic() + _SETTLED
+        if not (done and _wait(renewed, deadline - time.monotonic())):
+            raise StartError(f"no new child process appeared in {timeout:g} seconds; see the error log")
         return pid
 
     # ---- stop
@@ -384,6 +397,10 @@ class _Log:
     """What is added to the error log from now on."""
 
     def __init__(self, path: Path | None) -> None:
+        if path is not None and (
+            path.parts[:2] in (("/", "dev"), ("/", "proc")) or (path.exists() and not path.is_file())
+        ):
+            path = None  # a terminal or pipe, which has no past
         self.path = path
         self._start = self._looked = self._size()
 
@@ -393,19 +410,24 @@ class _Log:
         except OSError:
             return 0
 
-    def has(self, text: str) -> bool:
-        """Tell whether a text stands in it; also if there is no file to look into."""
+    def has(self, *texts: str) -> bool:
+        """Tell whether one of some texts stands in it; also if there is no file to look into.
+
+        Where it was found, the next search begins.
+        """
         if self.path is None:
             return True
-        wanted, rest = text.encode(), b""
+        wanted, rest = [text.encode() for text in texts], b""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._looked)
                 while data := file.read(_LOG_LIMIT):
                     rest += data
-                    if wanted in rest:
+                    places = [place for text in wanted if (place := rest.find(text)) >= 0]
+                    if places:
+                        self._looked = file.tell() - len(rest) + min(places)
                         return True
-                    rest = rest[-len(wanted) :]  # it may be cut in two just here
+                    rest = rest[-max(map(len, wanted)) :]  # it may be cut in two just here
                 self._looked = file.tell() - len(rest)
         except OSError:
             pass
