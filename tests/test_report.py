@@ -368,6 +368,7 @@ def test_accept(runner: Runner, accept: str | None, html: bool) -> None:
         ("raise ValueError('one\\nsecond: line')", "ValueError: one"),
         ("raise ValueError", "ValueError"),
         ("exec('def (')", "SyntaxError: "),
+        ("pass", "TypeError: handler &#x27;page"),
         ("try:\n        1/0\n    except ArithmeticError:\n        raise KeyError('k')", "KeyError: &#x27;k&#x27;"),
         ("raise ValueError('x' * 1000)", "ValueError: " + "x" * 288 + "</h1>"),
     ],

@@ -24,6 +24,9 @@ HEADERS = (
 # How much of an exception's text becomes a heading, in characters.
 _HEADING = 300
 
+# What the facts of a report begin with (report.py); the traceback comes after them.
+_FACTS = ("ServerName: ", "DocumentRoot: ", "URI: ", "Location: ", "Directory: ", "Filename: ", "PathInfo: ")
+
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -150,7 +153,7 @@ def error_page(lines: list[str]) -> bytes:
         a complete HTML document, UTF-8.
     """
     title, *rest = lines
-    start = next((i for i, line in enumerate(rest) if "\n" in line or ": " not in line), len(rest))
+    start = next((i for i, line in enumerate(rest) if not line.startswith(_FACTS)), len(rest))
     facts = [_fact(line) for line in rest[:start]]
     traceback = rest[start] if start < len(rest) else ""
     more = rest[start + 1 :]
