@@ -17,6 +17,7 @@ from benchmarks.profiler import profile
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
+PROFILED = ("echo", "hello", "publisher")
 SUITES = ("echo", "hello", "publisher", "filter", "memory")
 
 #: MPMs by default: the echo comparison is about all three, the page is served by the default MPM of httpd.

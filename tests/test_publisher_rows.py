@@ -244,7 +244,12 @@ def test_row_13_9_results_are_not_expanded(server: Server, path: str, text: str)
     assert server.get(f"/tests/{path}").text.startswith(text)
 
 
-def test_row_13_10_reload(server: Server) -> None:
+def test_row_13_10_reload() -> None:
+    with site({"tests.py": TESTS}, processes=1) as server:
+        reload_twice(server)
+
+
+def reload_twice(server: Server) -> None:
     first = server.get("/tests/loaded").text
     assert server.get("/tests/loaded").text == first
     file = server.site / "htdocs" / "tests.py"

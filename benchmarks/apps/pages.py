@@ -4,4 +4,4 @@
 
 def hello(req, name="world"):
     req.content_type = "text/plain; charset=utf-8"
-    return "Hello, %s!\n" % name
+    return f"Hello, {name}!\n"

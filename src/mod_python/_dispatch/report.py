@@ -332,14 +332,10 @@ def _modules(req: Any, handler: Handler) -> list[str]:
 
 def _send_page(req: Any, lines: list[str]) -> int:
     """Send a report to the client as status 500 (PythonDebug)."""
-    body = page(lines)
     drop_queued = getattr(req, "_drop_queued", None)
     if drop_queued is not None:
         drop_queued()  # the beginning of the response that failed
-    req.status = int(HTTP_INTERNAL_SERVER_ERROR)
-    req.content_type = "text/html; charset=utf-8"
-    for name in ENTITY_HEADERS:
-        del req.headers_out[name]
+    body = page(req, lines)
     try:
         req.write(body)
     except OSError as exc:
@@ -347,39 +343,28 @@ def _send_page(req: Any, lines: list[str]) -> int:
     return DONE
 
 
-def escape(text: str) -> str:
-    """Escape text for HTML, attribute values included."""
-    return (
-        text.replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace(">", "&gt;")
-        .replace('"', "&quot;")
-        .replace("'", "&#x27;")
-    )
-
-
-def page(lines: list[str]) -> bytes:
-    """Make the PythonDebug page of a report.
+def page(req: Any, lines: list[str]) -> bytes:
+    """Make the PythonDebug page of a report, and set status and headers of the response.
 
     Args:
+        req: the request.
         lines: the lines of the report.
 
     Returns:
-        a complete HTML document, UTF-8.
+        HTML, or plain text if the client takes no HTML; UTF-8.
     """
-    text = escape("\n".join(lines))
-    return (
-        "<!DOCTYPE html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        "<title>500 Internal Server Error</title>\n"
-        "<style>body{font-family:sans-serif;margin:2em}"
-        "pre{background:#f4f4f4;border-left:.3em solid #b00;padding:1em;overflow-x:auto}</style>\n"
-        "</head><body>\n"
-        "<h1>Internal Server Error</h1>\n"
-        f"<pre>\n{text}\n</pre>\n"
-        "<p>This page is shown because PythonDebug is On.</p>\n"
-        "</body></html>\n"
-    ).encode("utf-8", "backslashreplace")
+    from mod_python import _html
+
+    req.status = int(HTTP_INTERNAL_SERVER_ERROR)
+    for name in ENTITY_HEADERS:
+        del req.headers_out[name]
+    for name, value in _html.HEADERS:
+        req.headers_out[name] = value
+    if _html.accepts_html(_value(lambda: req.headers_in.get("Accept"))):
+        req.content_type = _html.CONTENT_TYPE
+        return _html.error_page(lines)
+    req.content_type = "text/plain; charset=utf-8"
+    return _html.text_page(lines)
 
 
 # -- connections and imports ---------------------------------------------------------

@@ -72,6 +72,9 @@ class Visitor:
                 cannot be read.
             NestedError: the rules cannot be evaluated.
         """
+        if obj.__class__ is FunctionType:
+            self._enter_function(obj)
+            return
         if isinstance(obj, ModuleType):
             names = obj.__dict__
             if _AUTH not in names and _ACCESS not in names and _REALM not in names:

@@ -48,6 +48,12 @@ _STDLIB = os.path.dirname(os.__file__) + "/"
 _SITE = (_STDLIB + "site-packages/", _STDLIB + "dist-packages/")
 
 
+# Names of modules that are neither, as far as they are known; a program has no more
+# modules than that, unless it makes up names.
+_plain_modules: set[str] = set()
+_MOST_MODULES = 4096
+
+
 def _is_stdlib(name: object) -> bool:
     return isinstance(name, str) and name.partition(".")[0] in sys.stdlib_module_names
 
@@ -62,11 +68,13 @@ def is_foreign(function: FunctionType) -> bool:
         function: a Python function.
     """
     module: object = function.__module__  # decorators assign what they like
-    if not isinstance(module, str):
+    if not isinstance(module, str) or module in _plain_modules:
         return False
     if module.partition(".")[0] == "mod_python":
         return True
     if not _is_stdlib(module):
+        if len(_plain_modules) < _MOST_MODULES:
+            _plain_modules.add(module)
         return False
     # A program's own code.py or test.py is no part of the library.
     file = function.__code__.co_filename
@@ -97,6 +105,8 @@ def is_publishable(obj: Any) -> bool:
     Args:
         obj: the object.
     """
+    if obj.__class__ is FunctionType:
+        return not is_foreign(obj) or is_marked(obj)
     if isinstance(obj, REFUSED):
         return False
     function = obj.__func__ if isinstance(obj, MethodType) else obj
