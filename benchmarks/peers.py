@@ -110,6 +110,24 @@ def _python_hello(family: str, mpm: str) -> Opener:
     return open_
 
 
+def _publisher(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            # Where no AddHandler names it, the publisher of the old mod_python crashes.
+            modules=(("mime_module", tools.httpd_module("mod_mime")), *modules),
+            directives="TypesConfig /dev/null\nAddHandler mod_python .py\n"
+            'PythonInterpreter main_interpreter\n<Directory "@ROOT@/htdocs/app">\n'
+            "    SetHandler mod_python\n    PythonHandler mod_python.publisher\n</Directory>",
+            files={"htdocs/app/pages.py": _app("pages.py")},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
+
+    return open_
+
+
 # ---------------------------------------------------------------- httpd's modules
 
 #: The page as a file: what ``static`` serves. The others have it too, so that all look through the same directory.
@@ -234,6 +252,19 @@ def hello_peers(mpms: tuple[str, ...]) -> list[Peer]:
             Peer(f"static-{mpm}", "static", mpm, _static(mpm), baseline),
             Peer(f"mod_wsgi-{mpm}", "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
             Peer(f"mod_lua-{mpm}", "mod_lua", mpm, _mod_lua(mpm), baseline, "/app/hello.lua"),
+        ]
+    return peers
+
+
+def publisher_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants of the publisher measurements: a published function with a parameter, by its URL."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        baseline = f"c-{mpm}"
+        peers += [
+            Peer(f"{OURS}-{mpm}", OURS, mpm, _publisher(OURS, mpm), baseline, "/app/pages/hello"),
+            Peer(baseline, "c", mpm, _c_handler("c", mpm), baseline),
+            Peer(f"{OLD}-{mpm}", OLD, mpm, _publisher(OLD, mpm), baseline, "/app/pages/hello"),
         ]
     return peers
 

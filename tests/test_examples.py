@@ -15,6 +15,7 @@ from mod_python.testing import Response, Server
 from mod_python.testing.plugin import Factory
 from tests.form_requests import MULTIPART, multipart_body, part
 from tests.session_site import Browser
+from tests.publisher_site import basic
 
 # Those who chat have to meet in one process, and each takes a thread of it.
 threaded = pytest.mark.skipif(
@@ -169,6 +170,33 @@ class TestLinechat:
         assert ada.hear() == b"Eve is here\n"
         ada.leave()
         eve.leave()
+
+
+class TestGuestbook:
+    def test_sign(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "guestbook"), processes=1)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        response = server.request("POST", "/sign", b"name=%3Cb%3EZo%C3%AB&text=hi+there", form)
+        assert (response.status, response.headers["Location"]) == (302, "/")
+        page = server.get("/")
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "<li><strong>&lt;b&gt;Zoë</strong>: hi there</li>" in page.text
+        assert server.request("POST", "/sign", b"name=+&text=x", form).status == 400
+        assert server.get("/count").text == "1\n"
+        assert server.get("/sign?name=a&text=b").status == 302
+        assert server.get("/count").text == "1\n"
+
+    def test_only_its_pages_are_published(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "guestbook"), processes=1)
+        for path in ("entries", "is_owner", "escape", "MOST", "hmac", "publish", "entries/clear"):
+            assert server.get(f"/{path}").status == 403
+
+    def test_owner(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "guestbook"), processes=1)
+        response = server.get("/clear")
+        assert (response.status, response.headers["WWW-Authenticate"]) == (401, 'Basic realm="Guestbook"')
+        assert server.get("/clear", basic("owner", "wrong")).status == 401
+        assert server.get("/clear", basic("owner", "sesame")).text == "Cleared by owner\n"
 
 
 class TestBoth:

@@ -141,6 +141,17 @@ cdef class Request(RequestFacts):
         """(debug, autoreload, python_path, pdb, importer_path) in force."""
         return self.entry.settings_of_request(self.rec())
 
+    @property
+    def _seen_later(self):
+        """Whether anybody may use this object after the content handler has succeeded.
+
+        If nobody does and it has no attributes, it is dropped at once; else Python is
+        entered once more when the request ends.
+        """
+        cdef request_rec *r = self.rec()
+        return self.added is not None or self.cleanups is not None or self.filters is not None \
+            or self.capsule is not None or mp_seen_later(r) != 0
+
     # -- handlers and clean-ups that are added while the request is processed ---
 
     def add_handler(self, htype, handler, dir=None):
@@ -480,6 +491,17 @@ cdef class Request(RequestFacts):
             self.options = fixed_table(self, mp_options_table(r.pool, conf.options))
             self.options_of = conf
         return self.options
+
+    def _option(self, name):
+        """Value of one PythonOption in force, or None: `get_options().get(name)` without
+        making the table."""
+        cdef request_rec *r = self.rec()
+        cdef mp_dir_conf *conf = mp_dir_conf_of(r)
+        cdef bytes key
+        if self.options is not None and self.options_of == conf:
+            return self.options.get(name)       # handlers may have changed it
+        key = latin1_bytes(name)
+        return latin1(mp_option(conf.options, key))
 
     def is_https(self):
         """1 if the connection uses TLS, else 0."""
