@@ -140,6 +140,7 @@ cdef extern from "apr_tables.h" nogil:
     void apr_table_clear(apr_table_t *)
     const char *apr_table_get(const apr_table_t *, const char *)
     void apr_table_set(apr_table_t *, const char *, const char *)
+    void apr_table_setn(apr_table_t *, const char *, const char *)
     void apr_table_unset(apr_table_t *, const char *)
     void apr_table_add(apr_table_t *, const char *, const char *)
     void apr_table_addn(apr_table_t *, const char *, const char *)
@@ -381,6 +382,8 @@ cdef extern from "ap_mmn.h" nogil:
 cdef extern from "ap_mpm.h" nogil:
     enum:
         AP_MPMQ_GENERATION
+        AP_MPMQ_IS_FORKED
+        AP_MPMQ_IS_THREADED
     apr_status_t ap_mpm_query(int, int *)
 
 
