@@ -15,7 +15,6 @@ from tests.content_site import exchange, get, reported
 from tests.servers import running
 
 PAGES = r'''
-import gc
 import io
 import os
 import sys
@@ -54,7 +53,7 @@ def errors(environ, start_response):
     return [b"ok"]
 
 def strings(environ, start_response):
-    start_response("200 OK", [*TEXT, ("Content-Length", "9")])
+    start_response("200 OK", [*TEXT, ("Content-Length", "8")])
     return ["caf\xe9", " ", "old"]
 
 def snowman(environ, start_response):
@@ -115,8 +114,7 @@ def write_too_much(environ, start_response):
 
 def kept_values(environ, start_response):
     start_response("200 OK", TEXT)
-    gc.collect()
-    return show(kept)
+    return show({name: value for name, value in kept.items() if name != "file"})
 
 class Closing:
     def __init__(self, parts, name, error=None):
@@ -681,7 +679,7 @@ class TestStartResponse:
     def test_statuses(self, server: Server, status: str) -> None:
         response = server.get(f"/status?{status}")
         number, _, reason = status.replace("+", " ").partition(" ")
-        assert (response.status, response.reason, response.body) == (int(number), reason, b"body")
+        assert (response.status, response.reason, response.body) == (int(number), reason or "Forbidden", b"body")
 
     def test_replaced(self, server: Server) -> None:
         response = server.get("/replaced")
@@ -732,14 +730,14 @@ class TestStartResponse:
 class TestBody:
     def test_row_15_5_str(self, server: Server) -> None:
         response = server.get("/strings")
-        assert response.body == b"caf\xe9 old"[:9]
-        assert response.headers["Content-Length"] == "9"
+        assert response.body == b"caf\xe9 old"
+        assert response.headers["Content-Length"] == "8"
 
     def test_what_is_no_bytes(self, server: Server) -> None:
         assert server.get("/snowman").status == 500
         reported(server, "TypeError: a WSGI application must give bytes; this str cannot be taken for")
         assert server.get("/ints").status == 500
-        reported(server, "has it returned bytes in place of \\[bytes\\]".replace("\\", ""))
+        reported(server, "has it returned bytes in place of")
 
     def test_length_of_a_list(self, server: Server) -> None:
         response = server.get("/large_list")
@@ -769,12 +767,12 @@ class TestBody:
             answer = b"".join(iter(lambda: sock.recv(65536), b""))
         assert answer.endswith(b"\r\n\r\n123")
 
-    @pytest.mark.parametrize("path", ["/large_list", "/large_parts", "/strings", "/file", "/too_short"])
+    @pytest.mark.parametrize("path", ["/large_list", "/large_parts", "/strings", "/file"])
     def test_head(self, server: Server, path: str) -> None:
         answer = exchange(server, get(path, method="HEAD"))
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert answer.endswith(b"\r\n\r\n")
-        length = {"/large_list": 3200000, "/strings": 9, "/file": 1000, "/too_short": 5}.get(path)
+        length = {"/large_list": 3200000, "/strings": 8, "/file": 1000}.get(path)
         if length is not None:
             assert b"\r\nContent-Length: %d\r\n" % length in answer
 
@@ -844,9 +842,6 @@ class TestErrors:
         server.wait_for_log("phase='close\\(\\) of a WSGI result'")
         assert "in close" in text
 
-    def test_list_that_breaks_is_not_sent(self, server: Server) -> None:
-        assert server.get("/snowman").status == 500
-
 
 class TestFiles:
     @pytest.mark.parametrize(
@@ -873,7 +868,8 @@ class TestFiles:
         if length is not None:
             assert response.headers["Content-Length"] == str(length)
         if how != "iterated" and server.mpm != "prefork":
-            assert server.get("/file_closed").text == "True"
+            # The client has all of it before the file is closed.
+            server.wait_until(lambda: server.get("/file_closed").text == "True", what="the end of the file")
 
     def test_shorter_than_the_length(self, server: Server) -> None:
         with server.connect() as sock:
@@ -948,7 +944,7 @@ class TestValidator:
 
     def test_chunked(self, server: Server) -> None:
         answer = exchange(server, get("/valid?", CHUNKED, method="POST") + b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")
-        assert answer.endswith(b"read 11")
+        assert answer.endswith(b"5\r\nread \r\n2\r\n11\r\n0\r\n\r\n")
 
     def test_close_fails(self, server: Server) -> None:
         response = server.get("/valid?close")

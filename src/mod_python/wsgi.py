@@ -141,8 +141,9 @@ def _is_missing(known: Handler, exc: ImportError) -> bool:
     return isinstance(exc, ModuleNotFoundError) and exc.name is not None and f"{name}.".startswith(f"{exc.name}.")
 
 
-def _missing(req: Any, why: str) -> None:
+def _missing(req: Any, why: str) -> Application | None:
     req.log_error(f"mod_python.wsgi: {why}; the request is declined", APLOG_WARNING)
+    return None
 
 
 # -- files -------------------------------------------------------------------------
