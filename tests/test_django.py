@@ -166,6 +166,7 @@ def project() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[Server]:
+    assert django.__file__
     static = Path(django.__file__).parent / "contrib" / "admin" / "static"
     with running(CONFIG.format(project=project, static=static)) as server:
         yield server

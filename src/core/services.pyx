@@ -135,3 +135,25 @@ for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
     except TypeError:
         pass
 del _class, _name
+
+
+# -- CGI scripts in process ------------------------------------------------------
+
+cdef extern from *:
+    """
+    /* One for all interpreters: the working directory is the process's. */
+    static pthread_mutex_t mp_cgi_mutex = PTHREAD_MUTEX_INITIALIZER;
+    #define CGI_MUTEX (&mp_cgi_mutex)
+    """
+    pthread_mutex_t *CGI_MUTEX
+
+
+def cgi_lock():
+    """Wait until no other thread of the process, in any interpreter, runs a CGI script."""
+    with nogil:
+        pthread_mutex_lock(CGI_MUTEX)
+
+
+def cgi_unlock():
+    """Let the next one run; called by the thread that called cgi_lock()."""
+    pthread_mutex_unlock(CGI_MUTEX)
