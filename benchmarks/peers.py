@@ -165,6 +165,24 @@ def _mod_wsgi(mpm: str) -> Opener:
     return open_
 
 
+def _python_wsgi(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            modules=modules,
+            directives="PythonInterpreter main_interpreter\n<Location /app/hello>\n"
+            "    SetHandler mod_python\n    PythonHandler mod_python.wsgi\n"
+            "    PythonPath \"sys.path + ['@ROOT@']\"\n"
+            "    PythonOption mod_python.wsgi.application hello_wsgi\n</Location>",
+            files={"hello_wsgi.py": _app("hello.wsgi"), **_PAGE},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
+
+    return open_
+
+
 def _mod_lua(mpm: str) -> Opener:
     def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
         config = HttpdConfig(
@@ -234,6 +252,19 @@ def hello_peers(mpms: tuple[str, ...]) -> list[Peer]:
             Peer(f"static-{mpm}", "static", mpm, _static(mpm), baseline),
             Peer(f"mod_wsgi-{mpm}", "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
             Peer(f"mod_lua-{mpm}", "mod_lua", mpm, _mod_lua(mpm), baseline, "/app/hello.lua"),
+        ]
+    return peers
+
+
+def wsgi_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants that run the same WSGI application."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        baseline = f"mod_wsgi-{mpm}"
+        peers += [
+            Peer(f"{OURS}-{mpm}", OURS, mpm, _python_wsgi(OURS, mpm), baseline),
+            Peer(baseline, "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
+            Peer(f"{OLD}-{mpm}", OLD, mpm, _python_wsgi(OLD, mpm), baseline),
         ]
     return peers
 

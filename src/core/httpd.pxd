@@ -354,6 +354,12 @@ cdef extern from "http_core.h" nogil:
         core_ctx_t *in_ctx
     ctypedef struct core_dir_config:
         unsigned int enable_sendfile
+        unsigned int hostname_lookups
+        unsigned int use_canonical_name
+    enum:
+        HOSTNAME_LOOKUP_ON
+        HOSTNAME_LOOKUP_DOUBLE
+        USE_CANONICAL_NAME_DNS
     core_dir_config *ap_get_core_module_config(const void *)
     int AP_SENDFILE_ENABLED(unsigned int)
     apr_socket_t *ap_get_conn_socket(conn_rec *)
@@ -392,6 +398,9 @@ cdef extern from "http_main.h" nogil:
 
 
 cdef extern from "http_config.h" nogil:
+    ctypedef struct module:
+        pass
+    module *ap_find_linked_module(const char *)
     const char *ap_server_root_relative(apr_pool_t *, const char *)
     ctypedef struct ap_directive_t:
         const char *directive

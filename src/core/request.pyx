@@ -205,13 +205,7 @@ cdef class Request(RequestFacts):
         ``HTTP_*`` for the headers except those of authorization, ``SERVER_*``,
         ``REMOTE_*``, ``DOCUMENT_ROOT``, ``SCRIPT_FILENAME`` and others.
         """
-        cdef request_rec *r = self.rec()
-        cdef bint before = self.seize()
-        self.users += 1
-        with nogil:                     # may ask the DNS
-            ap_add_common_vars(r)
-        self.users -= 1
-        self.busy = before
+        common_variables(self, self.rec())
 
     def add_cgi_vars(self):
         """Put the CGI variables into subprocess_env: the common ones and

@@ -26,32 +26,21 @@ cdef dict wsgi_environ(Request req):
     cdef size_t size = PyBytes_GET_SIZE(base)
     cdef const char *base_uri = base
     cdef const char *uri = or_empty(r.uri)
-    cdef const char *rest
     cdef const char *text
-    cdef bint before, https
+    cdef bint https
     cdef dict environ
     if strncmp(uri, base_uri, size) != 0 or uri[size] not in (0, c"/"):
         req.log_error("mod_python.wsgi: the URI %r is not below the base URI %r of the "
                       "application; the request is declined" % (path_text(uri), path_text(base_uri)),
                       LOG_WARNING)
         return None
-    before = req.seize()
-    r.path_info = apr_pstrdup(r.pool, uri + size)
-    base_uri = apr_pstrdup(r.pool, base_uri)
-    rest = r.path_info
-    req.users += 1
-    with nogil:                         # may ask the DNS; runs hooks of other modules
-        mp_gate_out()
-        ap_add_common_vars(r)
-        https = ap_ssl_conn_is_ssl(r.connection)
-        cgi_variables(r, base_uri, rest)
-        if apr_table_get(r.subprocess_env, "HTTP_AUTHORIZATION") == NULL:
-            text = apr_table_get(r.headers_in, "Authorization")
-        else:
-            text = NULL
-        mp_gate_in()
-    req.users -= 1
-    req.busy = before
+    r.path_info = apr_pstrdup(req.to_change().pool, uri + size)
+    common_variables(req, r)
+    cgi_variables(r, apr_pstrdup(r.pool, base_uri), r.path_info)
+    https = ap_ssl_conn_is_ssl(r.connection)
+    text = NULL
+    if apr_table_get(r.subprocess_env, "HTTP_AUTHORIZATION") == NULL:
+        text = apr_table_get(r.headers_in, "Authorization")
     environ = wsgi_variables(req.entry, r.subprocess_env)
     if text != NULL:
         environ["HTTP_AUTHORIZATION"] = latin1(text)
@@ -67,7 +56,29 @@ cdef dict wsgi_environ(Request req):
     return environ
 
 
-cdef void cgi_variables(request_rec *r, const char *script, const char *rest) noexcept nogil:
+cdef int common_variables(Request req, request_rec *r) except -1:
+    """Put httpd's common variables into subprocess_env."""
+    cdef core_dir_config *core
+    cdef bint before
+    if req.entry.asks_ident < 0:
+        req.entry.asks_ident = ap_find_linked_module("mod_ident.c") != NULL
+    core = <core_dir_config *> ap_get_core_module_config(r.per_dir_config)
+    if not req.entry.asks_ident and core.use_canonical_name != USE_CANONICAL_NAME_DNS \
+            and core.hostname_lookups not in (HOSTNAME_LOOKUP_ON, HOSTNAME_LOOKUP_DOUBLE):
+        # Nobody is asked over the network: quicker than letting go of the GIL.
+        req.to_change()
+        ap_add_common_vars(r)
+        return 0
+    before = req.seize()
+    req.users += 1
+    with nogil:
+        ap_add_common_vars(r)
+    req.users -= 1
+    req.busy = before
+    return 0
+
+
+cdef void cgi_variables(request_rec *r, const char *script, const char *rest) noexcept:
     """Add to the common variables what is particular to CGI.
 
     Args:
