@@ -32,7 +32,6 @@ RATIO_BARS = {
     ("hello", OURS + FLUSHED, "c" + FLUSHED): 0.8,
     ("hello", OURS + FLUSHED, OLD + FLUSHED): 1.6,
     ("wsgi", OURS, "mod_wsgi"): 1.0,
-    ("wsgi", OURS, OLD): 1.0,
     ("filter", OURS, "c_filter"): 0.7,
     ("filter", OURS, "ext_filter"): 1.0,
 }

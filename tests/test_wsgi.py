@@ -322,6 +322,11 @@ def file_closed(environ, start_response):
     start_response("200 OK", TEXT)
     return show(kept["file"].closed)
 
+def own_headers(environ, start_response):
+    start_response("200 OK", [*TEXT, ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "mine"), ("ETag", '"x"'),
+                   ("Last-Modified", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Vary", "a"), ("Vary", "b")])
+    return [b"body"]
+
 @validator
 def valid(environ, start_response):
     """Everything that the standard library can check."""
@@ -631,6 +636,27 @@ class TestNames:
             assert server.get(f"/{name}").status == 500
         server.wait_for_log(message)
 
+    def test_files_beside_an_application_of_the_whole_site(self) -> None:
+        config = """
+            <Location "/">
+                SetHandler mod_python
+                PythonHandler mod_python.wsgi
+                PythonOption mod_python.wsgi.application ${SITE}/nested.py
+            </Location>
+            Alias "/static" "${SITE}/static"
+            <Location "/static">
+                SetHandler None
+            </Location>
+            <Directory "${SITE}/static">
+                Require all granted
+            </Directory>
+        """
+        with running(config, files={"nested.py": NESTED, "static/style.css": "b {}"}) as server:
+            assert server.get("/").text.endswith("_nested |/")
+            assert server.get("/a/b").text.endswith("_nested |/a/b")
+            response = server.get("/static/style.css")
+            assert (response.text, response.headers["Content-Type"]) == ("b {}", "text/css")
+
     def test_option_of_an_earlier_handler(self) -> None:
         files = {
             "first.py": "def fixuphandler(req):\n"
@@ -661,6 +687,22 @@ class TestNames:
             assert server.get("/").text == "one"
             server.write_file("app.py", source.replace("one", "second"))
             server.wait_until(lambda: server.get("/").text == "second", what="the reload")
+
+
+def test_interpreters_of_their_own() -> None:
+    config = """
+        SetHandler mod_python
+        PythonHandler mod_python.wsgi
+        PythonOption mod_python.wsgi.application ${SITE}/nested.py
+        <Location "/other">
+            PythonInterpreter other
+            PythonHandler mod_python.wsgi
+        </Location>
+    """
+    with running(config, files={"nested.py": NESTED}, flags={"PythonInterpreter": None}) as server:
+        for _ in range(3):
+            assert server.get("/x").text.endswith("_nested |/x")
+            assert server.get("/other/x").text.endswith("_nested /other|/x")
 
 
 class TestStartResponse:
@@ -715,6 +757,13 @@ class TestStartResponse:
         assert response.text == "whatever"
         for name in ("Content-Type", "Content-Encoding", "Content-Language"):
             assert response.headers[name] is None
+
+    def test_headers_that_httpd_has_too(self, server: Server) -> None:
+        response = server.get("/own_headers")
+        assert response.text == "body"
+        for name in ("Date", "Server", "Last-Modified", "ETag"):
+            assert len(response.headers.get_all(name, [])) == 1
+        assert ", ".join(response.headers.get_all("Vary", [])) == "a, b"
 
     def test_never_called(self, server: Server) -> None:
         assert server.get("/no_start").status == 500
