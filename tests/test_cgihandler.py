@@ -111,6 +111,12 @@ print({name: form.getlist(name) for name in sorted(form)})
 """,
     "sub/deep.py": 'import os\nprint("Content-Type: text/plain\\n\\n" + os.path.basename(os.getcwd()))\n',
     "return.py": "from mod_python import apache\nraise apache.SERVER_RETURN(apache.HTTP_FORBIDDEN)\n",
+    "outer.py": """
+import os
+print("Content-Type: text/html\\n")
+print('1 <!--#include virtual="/sub/deep.py?inner" -->', flush=True)
+print(os.environ["QUERY_STRING"], os.path.basename(os.getcwd()), "LEFT_BEHIND" in os.environ)
+""",
     "waits.py": """
 import os, sys, threading
 import gate
@@ -165,6 +171,10 @@ SetEnv FROM_CONFIG yes
     PythonInterpreter another
 </Location>
 Alias "/other" "${SITE}/cgi"
+<Location "/outer.py">
+    Options +Includes
+    SetOutputFilter INCLUDES
+</Location>
 """
 
 
@@ -175,7 +185,7 @@ def server() -> Iterator[Server]:
     # A module of the site, not of the scripts: loaded before they run, it stays.
     files["lib/gate.py"] = "import threading\ngo_on = threading.Event()\ninside = []\n"
     files["cgi-secret/outside.py"] = 'print("Content-Type: text/plain\\n\\noutside")\n'
-    with running(CONFIG, files=files, modules=["mod_env"], processes=1) as server:
+    with running(CONFIG, files=files, modules=["mod_env", "mod_include"], processes=1) as server:
         (server.site / "cgi" / "link_out.py").symlink_to(server.site / "cgi-secret" / "outside.py")
         (server.site / "cgi" / "link_in.py").symlink_to("sub/deep.py")
         assert server.get("/look").status == 200
@@ -358,6 +368,11 @@ def test_threads(server: Server, clean: Any) -> None:
         assert b"['%d'] 1" % number in answer
         assert b"printed elsewhere" not in answer
     server.wait_for_log("^from the script's thread$")
+    assert look(server) == clean
+
+
+def test_a_script_whose_output_includes_another(server: Server, clean: Any) -> None:
+    assert server.get("/outer.py?x").text == "1 sub\n\nx cgi False\n"
     assert look(server) == clean
 
 

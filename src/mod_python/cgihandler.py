@@ -35,9 +35,9 @@ else:
     try:
         from ._core import cgi_lock, cgi_unlock
     except ImportError:  # outside httpd
-        from _thread import allocate_lock
+        from _thread import RLock
 
-        _lock = allocate_lock()
+        _lock = RLock()
         cgi_lock, cgi_unlock = _lock.acquire, _lock.release
 
 __all__ = ["handler"]
