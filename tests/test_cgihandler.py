@@ -171,6 +171,10 @@ SetEnv FROM_CONFIG yes
     PythonInterpreter another
 </Location>
 Alias "/other" "${SITE}/cgi"
+<Location "/nofile">
+    PythonHandler mod_python.cgihandler
+    SetHandler mod_python
+</Location>
 <Location "/outer.py">
     Options +Includes
     SetOutputFilter INCLUDES
@@ -289,6 +293,11 @@ def test_streams_around_ours(server: Server) -> None:
 )
 def test_not_found(server: Server, path: str) -> None:
     assert server.get(path).status in ((404,) if path != "/sub" else (301, 403, 404))
+
+
+def test_no_file(server: Server) -> None:
+    assert server.get("/nofile/plain.py").status == 404
+    server.wait_for_log("this request has no file; configure the handler in a <Directory> or <Files> section")
 
 
 def test_links_inside(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from mod_python import wsgi
+from mod_python._dispatch.handler import Handler
 from mod_python.testing import Response, Server
 from tests.content_site import exchange, get, reported
 from tests.servers import running
@@ -1009,3 +1012,39 @@ class TestValidator:
                 answer = b"".join(iter(lambda sock=sock: sock.recv(65536), b""))  # type: ignore[misc]
             assert answer.count(b"HTTP/1.1 200 OK") == 21
             assert answer.count(b"x" * 100000) == 50
+
+
+class TestOutsideHttpd:
+    def test_file_wrapper(self) -> None:
+        class Source:
+            def __init__(self) -> None:
+                self.parts = [b"one", b"two", b""]
+
+            def read(self, size: int) -> bytes:
+                assert size == 3
+                return self.parts.pop(0)
+
+        wrapper = wsgi.FileWrapper(Source(), 3)
+        assert not hasattr(wrapper, "close")
+        assert not wrapper.send(None)
+        assert list(wrapper) == [b"one", b"two"]
+        source = io.BytesIO(b"x" * 10000)
+        wrapper = wsgi.FileWrapper(source)
+        assert [len(part) for part in wrapper] == [8192, 1808]
+        wrapper.close()
+        assert source.closed
+
+    @pytest.mark.parametrize(
+        ("name", "missing", "expected"),
+        [
+            ("shop", "shop", True),
+            ("shop.wsgi", "shop", True),
+            ("shop.wsgi", "shop.wsgi", True),
+            ("shop", "shopping", False),
+            ("shop.wsgi", "shop.models", False),
+            ("shopping", "shop", False),
+        ],
+    )
+    def test_which_module_is_missing(self, name: str, missing: str, expected: bool) -> None:
+        error = ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        assert wsgi._is_missing(Handler(name), error) is expected

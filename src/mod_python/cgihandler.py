@@ -70,7 +70,13 @@ def handler(req: Any) -> int:
     variables = build_cgi_env(req)
     name = variables.get("SCRIPT_FILENAME")
     path = os.fsdecode(name.encode("latin-1")) if name else req.filename
-    if not path or not is_inside(path):
+    if not path:
+        req.log_error(
+            "mod_python.cgihandler: this request has no file; configure the handler in a <Directory> or "
+            "<Files> section, since httpd looks for no file where a <Location> section has a Python handler"
+        )
+        return HTTP_NOT_FOUND
+    if not is_inside(path):
         return HTTP_NOT_FOUND
     try:
         code = compiled(path)
