@@ -183,6 +183,24 @@ def _mod_wsgi(mpm: str) -> Opener:
     return open_
 
 
+def _python_wsgi(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            modules=modules,
+            directives="PythonInterpreter main_interpreter\n<Location /app/hello>\n"
+            "    SetHandler mod_python\n    PythonHandler mod_python.wsgi\n"
+            "    PythonPath \"sys.path + ['@ROOT@']\"\n"
+            "    PythonOption mod_python.wsgi.application hello_wsgi\n</Location>",
+            files={"hello_wsgi.py": _app("hello.wsgi"), **_PAGE},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
+
+    return open_
+
+
 def _mod_lua(mpm: str) -> Opener:
     def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
         config = HttpdConfig(
@@ -265,6 +283,19 @@ def publisher_peers(mpms: tuple[str, ...]) -> list[Peer]:
             Peer(f"{OURS}-{mpm}", OURS, mpm, _publisher(OURS, mpm), baseline, "/app/pages/hello"),
             Peer(baseline, "c", mpm, _c_handler("c", mpm), baseline),
             Peer(f"{OLD}-{mpm}", OLD, mpm, _publisher(OLD, mpm), baseline, "/app/pages/hello"),
+        ]
+    return peers
+
+
+def wsgi_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants that run the same WSGI application."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        baseline = f"mod_wsgi-{mpm}"
+        peers += [
+            Peer(f"{OURS}-{mpm}", OURS, mpm, _python_wsgi(OURS, mpm), baseline),
+            Peer(baseline, "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
+            Peer(f"{OLD}-{mpm}", OLD, mpm, _python_wsgi(OLD, mpm), baseline),
         ]
     return peers
 

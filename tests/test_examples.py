@@ -7,7 +7,7 @@ import http.client
 import os
 import socket
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import pytest
 
@@ -237,3 +237,28 @@ class TestBoth:
         with server.connect() as client, client.makefile("rb") as answer:
             client.sendall(b"".join(b"set key%d x\n" % n for n in range(1001)) + b"quit\n")
             assert answer.read() == 1000 * b"ok\n" + b"full\n"
+
+
+class TestWsgi:
+    FORM: ClassVar[dict[str, str]] = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def test_notes(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "wsgi"), processes=1)
+        assert "<li>" not in server.get("/notes").text
+        response = server.request("POST", "/notes", b"note=caf%C3%A9+%3Cb%3E", self.FORM)
+        assert (response.status, response.headers["Location"]) == (303, "/notes")
+        response = server.get("/notes/")
+        assert "<li>caf\u00e9 &lt;b&gt;</li>" in response.text
+        assert 'action="/notes"' in response.text
+        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+
+    def test_limits(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "wsgi"), processes=1)
+        assert server.get("/notes/other").status == 404
+        assert server.request("POST", "/notes", b"note=" + b"x" * 1000, self.FORM).status == 413
+        body = b"&".join(b"note=%d" % number for number in range(120))
+        assert server.request("POST", "/notes", body, self.FORM).status == 303
+        text = server.get("/notes").text
+        assert text.count("<li>") == 100
+        assert "<li>19</li>" not in text
+        assert "<li>119</li>" in text
