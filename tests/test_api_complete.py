@@ -13,7 +13,6 @@ from mod_python.testing import Server
 from tests.servers import running
 from tools import list_api
 
-
 HANDLER = """
 import json
 from mod_python import apache

@@ -14,8 +14,8 @@ import pytest
 from mod_python.testing import Response, Server
 from mod_python.testing.plugin import Factory
 from tests.form_requests import MULTIPART, multipart_body, part
-from tests.session_site import Browser
 from tests.publisher_site import basic
+from tests.session_site import Browser
 
 # Those who chat have to meet in one process, and each takes a thread of it.
 threaded = pytest.mark.skipif(
