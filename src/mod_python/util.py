@@ -1,15 +1,36 @@
-"""Helpers for request handlers."""
+"""Forms, query strings, redirects.
+
+The parts that deal with forms are in `mod_python._forms`.
+"""
 
 from __future__ import annotations
 
 from mod_python._constants import DONE, HTTP_MOVED_PERMANENTLY, HTTP_MOVED_TEMPORARILY
+from mod_python._forms.apply import apply_fs_data
+from mod_python._forms.fields import Field, FieldList, StringField
+from mod_python._forms.query import parse_header, parse_qs, parse_qsl
+from mod_python._forms.storage import FieldStorage
 from mod_python.errors import SERVER_RETURN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["redirect"]
+__all__ = [
+    "Field",
+    "FieldList",
+    "FieldStorage",
+    "StringField",
+    "apply_fs_data",
+    "parse_header",
+    "parse_qs",
+    "parse_qsl",
+    "readBlockSize",
+    "redirect",
+]
+
+# Multipart bodies are read in blocks of this many bytes.
+readBlockSize = 65368  # noqa: N816  (documented name)
 
 _PAGE = '<p>The document has moved <a href="{}">here</a>.</p>\n'
 

@@ -54,7 +54,7 @@ def __getattr__(name: str) -> Any:
     if name in _FROM_APACHE:
         return getattr(apache, name)
     if name in _FROM_UTIL:
-        from mod_python import util  # type: ignore[attr-defined, unused-ignore]
+        from mod_python import util
 
         return getattr(util, name)
     raise AttributeError(f"module '_apache' has no attribute {name!r}")
