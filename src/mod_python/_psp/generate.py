@@ -154,6 +154,7 @@ class _Generator:
             return
         if statement:
             self.statement(first.lstrip(" \t\f"), piece.source, piece.line, False)
+        self.joinable = False  # what follows may be indented otherwise
         last = rest[-1]
         if not last.strip(" \t\f"):
             del rest[-1]

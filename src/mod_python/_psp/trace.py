@@ -24,8 +24,7 @@ def relocate(exc: BaseException, files: tuple[str, ...]) -> None:
     """Correct the traceback of an exception that was raised in a page.
 
     Args:
-        exc: the exception; its first frame, that of the caller, is taken off, because
-            raising it again adds it anew.
+        exc: the exception.
         files: the page's name and those of what it includes.
     """
     frames = []
@@ -34,7 +33,7 @@ def relocate(exc: BaseException, files: tuple[str, ...]) -> None:
         frames.append(tb)
         tb = tb.tb_next
     following: TracebackType | None = None
-    for tb in reversed(frames[1:]):
+    for tb in reversed(frames):
         source, line = divmod(tb.tb_lineno or 0, MAX_LINES)
         code = tb.tb_frame.f_code
         if 0 < source < len(files) and code.co_filename in files:
