@@ -64,6 +64,25 @@ def _form_of(req: Any) -> Any:
     return form
 
 
+def _own_file(req: Any) -> str:
+    """The file of the request."""
+    filename: str | None = req.filename
+    if filename is None:
+        raise ValueError(
+            "PSP: httpd looks for no file where SetHandler and PythonHandler stand in <Location>; "
+            "use <Directory>, or give PSP() the name of a file"
+        )
+    return filename
+
+
+def _directory(req: Any) -> str:
+    """What names of files are relative to: the directory of the request's file."""
+    filename = req.filename
+    if filename is None:  # where it would be if httpd had looked for it
+        filename = req.document_root() + req.uri
+    return os.path.dirname(filename)
+
+
 class PSP:
     """A page, compiled.
 
@@ -97,25 +116,32 @@ class PSP:
     ) -> None:
         if filename and string is not None:
             raise ValueError("PSP() takes a file name or a string, not both")
+        if string is not None:
+            filename = None
         self.req = req
         self.vars = vars
         self.filename: str | None = None
         reload = bool(req.settings[1]) and not _importer.default().frozen
-        if string is not None:
-            text = _scanner.decode(string)
-            self._page = _strings.string(text, os.path.dirname(req.filename or "/"), _autoescape(req), reload)
-            return
-        if not filename:
-            filename = req.filename
-        elif not filename.startswith("/"):
-            filename = os.path.join(os.path.dirname(req.filename), filename)
-        self.filename = filename
+        autoescape = _autoescape(req)
+        if string is None:
+            if not filename:
+                filename = _own_file(req)
+            elif not filename.startswith("/"):
+                filename = os.path.join(_directory(req), filename)
+            self.filename = filename
         try:
-            self._page = _files.file(filename, _autoescape(req), reload)
+            if filename is None:
+                self._page = _strings.string(_scanner.decode(string or ""), _directory(req), autoescape, reload)
+            else:
+                self._page = _files.file(filename, autoescape, reload)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
             if exc.filename == filename:
                 raise SERVER_RETURN(HTTP_NOT_FOUND) from None
-            raise  # an included file
+            exc.__traceback__ = None  # as below, for an included file
+            raise
+        except (OSError, SyntaxError) as exc:
+            exc.__traceback__ = None  # how the page is read says nothing about its mistake
+            raise
 
     def run(self, vars: Mapping[str, Any] = {}, flush: int = 0) -> None:  # noqa: A002
         """Execute the page.
@@ -187,7 +213,7 @@ class PSP:
             content, _ = _pages.read_file(page.files[0])
         else:
             content = page.text.encode("utf-8", "surrogateescape")
-        directory = os.path.dirname(self.filename or self.req.filename or "/")
+        directory = os.path.dirname(self.filename) if self.filename else _directory(self.req)
         scanned = _scanner.scan(content, page.files[0], directory, _pages.read_file)
         self.req.write(display.table(scanned, _generate.generate(scanned, _autoescape(self.req))), 0)
         return ""
@@ -244,7 +270,8 @@ class PSPInterface:
         if filename.startswith("/"):
             path = self.req.document_root().rstrip("/") + filename
         else:
-            path = os.path.join(os.path.dirname(self.filename or self.req.filename or "/"), filename)
+            directory = os.path.dirname(self.filename) if self.filename else _directory(self.req)
+            path = os.path.join(directory, filename)
         try:
             self.error_page = PSP(self.req, path)
         except SERVER_RETURN:
@@ -285,7 +312,7 @@ def handler(req: Any) -> int:
     and its code is shown.
     """
     req.content_type = "text/html"
-    filename = req.filename
+    filename = _own_file(req)
     if filename.endswith("_") and req.settings[0]:
         PSP(req, filename[:-1]).display_code()
     else:
