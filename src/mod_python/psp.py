@@ -77,9 +77,9 @@ def _own_file(req: Any) -> str:
 
 def _directory(req: Any) -> str:
     """What names of files are relative to: the directory of the request's file."""
-    filename = req.filename
+    filename: str | None = req.filename
     if filename is None:  # where it would be if httpd had looked for it
-        filename = req.document_root() + req.uri
+        return os.path.dirname(f"{req.document_root()}{req.uri}")
     return os.path.dirname(filename)
 
 
