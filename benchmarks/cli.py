@@ -12,12 +12,12 @@ from benchmarks import report
 from benchmarks.filters import filter_peers, measure_downloads
 from benchmarks.load import LoadError, Work
 from benchmarks.memory import MemoryResults, run_memory
-from benchmarks.peers import MPMS, Peer, echo_peers, fits, hello_peers, select
+from benchmarks.peers import MPMS, Peer, echo_peers, fits, hello_peers, psp_peers, select
 from benchmarks.profiler import profile
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
-SUITES = ("echo", "hello", "filter", "memory")
+SUITES = ("echo", "hello", "psp", "filter", "memory")
 
 #: MPMs by default: the echo comparison is about all three, the page is served by the default MPM of httpd.
 ECHO_MPMS: tuple[str, ...] = MPMS
@@ -114,6 +114,7 @@ class _Run:
             hello_mpms = MPMS  # the patterns say which
         self._all_echo = echo_peers(echo_mpms)
         self._all_hello = hello_peers(hello_mpms)
+        self._all_psp = psp_peers(hello_mpms)
         self._all_filter = filter_peers(hello_mpms)
         for pattern in self.patterns or ():
             if not any(fits(peer, pattern) for peer in self.everyone()):
@@ -121,13 +122,14 @@ class _Run:
                 raise UnavailableError(f"no contestant fits {pattern!r}; there are: {names}")
         self.echo = select(self._all_echo, self.patterns)
         self.hello = select(self._all_hello, self.patterns)
+        self.psp = select(self._all_psp, self.patterns)
         self.filter = select(self._all_filter, self.patterns)
         # Each of these keeps the client busy by itself; more of them measure the client.
         self.filter_connections: list[int] = options.connections or [1]
 
     def everyone(self) -> list[Peer]:
         """All contestants before the choice."""
-        return self._all_echo + self._all_hello + self._all_filter
+        return self._all_echo + self._all_hello + self._all_psp + self._all_filter
 
     def memory_peers(self) -> tuple[list[Peer], list[Peer]]:
         """Those of the memory measurements."""
@@ -156,7 +158,7 @@ def _run(tools: Tools, run: _Run, json_path: Path | None) -> int:
     suites: list[Results] = []
     memory: MemoryResults | None = None
     bars: list[report.Bar] = []
-    for suite, peers in (("echo", run.echo), ("hello", run.hello)):
+    for suite, peers in (("echo", run.echo), ("hello", run.hello), ("psp", run.psp)):
         if suite in run.suites and peers:
             work = Work("echo" if suite == "echo" else "http", 1, seconds=run.seconds, size=run.size)
             results = run_rounds(tools, suite, peers, work, run.connections, run.rounds)
@@ -216,6 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "list":
             print("echo:  " + " ".join(peer.name for peer in run.echo))
             print("hello: " + " ".join(peer.name for peer in run.hello))
+            print("psp: " + " ".join(peer.name for peer in run.psp))
             print("filter: " + " ".join(peer.name for peer in run.filter))
             return 0
         if options.command == "profile":

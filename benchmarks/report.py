@@ -31,6 +31,7 @@ RATIO_BARS = {
     ("hello", OURS, OLD): 1.6,
     ("hello", OURS + FLUSHED, "c" + FLUSHED): 0.8,
     ("hello", OURS + FLUSHED, OLD + FLUSHED): 1.6,
+    ("psp", OURS, OLD): 2.0,
     ("filter", OURS, "c_filter"): 0.7,
     ("filter", OURS, "ext_filter"): 1.0,
 }
@@ -99,7 +100,7 @@ def _median_of(samples: Iterable[Sample], what: str) -> float:
 
 def table(results: Results, connections: int) -> str:
     """The table of one suite at one number of connections."""
-    unit = {"echo": "round trips/s", "hello": "requests/s", "filter": "MiB/s"}[results.suite]
+    unit = {"echo": "round trips/s", "hello": "requests/s", "psp": "pages/s", "filter": "MiB/s"}[results.suite]
     header = ["", f"{unit} [min–max]", "p50 µs", "p95", "p99", "CPU µs", "rate ratio [min–max]", "CPU ratio [min–max]"]
     rows = [header]
     for peer in results.peers:
