@@ -96,16 +96,33 @@ import argparse, base64, ssl, sys, urllib.error, urllib.request
 parser = argparse.ArgumentParser()
 parser.add_argument("-s", action="store_true")
 parser.add_argument("-i", action="store_true")
+parser.add_argument("-L", action="store_true")
 parser.add_argument("--insecure", action="store_true")
 parser.add_argument("-o")
 parser.add_argument("-w", default="")
 parser.add_argument("-d", "--data-binary", dest="data")
+parser.add_argument("-F", action="append", default=[])
 parser.add_argument("-H", action="append", default=[])
 parser.add_argument("-u")
 parser.add_argument("-A")
 parser.add_argument("url")
 args = parser.parse_args()
 request = urllib.request.Request(args.url, args.data.encode() if args.data else None)
+if args.F:
+    fields = [field.partition("=")[::2] for field in args.F]
+    request.data = b""
+    for name, value in fields:
+        request.data += f'--xyz\\r\\nContent-Disposition: form-data; name="{name}"'.encode()
+        if value.startswith("@"):
+            value = value[1:]
+            request.data += f'; filename="{value.rpartition("/")[2]}"\\r\\nContent-Type: text/plain'.encode()
+            with open(value, "rb") as file:
+                content = file.read()
+        else:
+            content = value.encode()
+        request.data += b"\\r\\n\\r\\n" + content + b"\\r\\n"
+    request.data += b"--xyz--\\r\\n"
+    request.add_header("Content-Type", "multipart/form-data; boundary=xyz")
 for header in args.H:
     request.add_header(*header.split(": ", 1))
 if args.u:

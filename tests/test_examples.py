@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import socket
@@ -10,8 +11,9 @@ from typing import IO
 
 import pytest
 
-from mod_python.testing import Server
+from mod_python.testing import Response, Server
 from mod_python.testing.plugin import Factory
+from tests.form_requests import MULTIPART, multipart_body, part
 
 # Those who chat have to meet in one process, and each takes a thread of it.
 threaded = pytest.mark.skipif(
@@ -56,6 +58,42 @@ def test_hello(httpd: Factory, examples: Path) -> None:
     assert response.status == 200
     assert response.text == "Hello, world!\n"
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+class TestUpload:
+    def send(self, server: Server, *parts: bytes) -> Response:
+        return server.request("POST", "/", multipart_body(parts), {"Content-Type": MULTIPART})
+
+    def test_the_form(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "upload" / "upload.py")
+        response = server.get("/")
+        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert '<form method="post" enctype="multipart/form-data">' in response.text
+        assert server.request("PUT", "/", b"x").status == 405
+
+    def test_files(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "upload" / "upload.py")
+        data = bytes(range(256)) * 1000
+        response = self.send(
+            server,
+            part("Zoë <b>".encode(), name=b"name"),
+            part(data, name=b"files", filename=b"<a>\xff.bin"),
+            part(b"", name=b"files", filename=b"empty"),
+        )
+        assert response.status == 200
+        assert "Thank you, Zoë &lt;b&gt;.\n" in response.text
+        assert f"&lt;a&gt;?.bin: 256000 bytes, SHA-256 {hashlib.sha256(data).hexdigest()}\n" in response.text
+        assert f"empty: 0 bytes, SHA-256 {hashlib.sha256().hexdigest()}\n" in response.text
+
+    def test_no_file(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "upload" / "upload.py")
+        response = self.send(server, part(b"", name=b"name"), part(b"", name=b"files", filename=b""))
+        assert response.text.endswith("<p>Thank you, nobody.\n")
+
+    def test_a_broken_body(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(handler_file=examples / "upload" / "upload.py")
+        response = server.request("POST", "/", b"nonsense", {"Content-Type": MULTIPART})
+        assert response.status == 400
 
 
 class Member:

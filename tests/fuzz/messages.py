@@ -54,6 +54,25 @@ _VALUES = [
     b"%n%s%d",
     b"Negotiate \xff",
 ]
+_FORMS = [
+    *([b"multipart/form-data; boundary=x"] * 4),
+    b"application/x-www-form-urlencoded",
+    b'multipart/mixed; boundary="x',
+    b"multipart/x; boundary=",
+    b"multipart/",
+]
+_PART_HEADERS = [
+    b'Content-Disposition: form-data; name="a"',
+    b'Content-Disposition: form-data; name="a"; filename="b"',
+    b'Content-Disposition: form-data;\r\n name="\xff"; filename=""',
+    b"Content-Disposition: form-data; name=a; filename*=utf-8''%e",
+    b'Content-Disposition: "',
+    b"Content-Type: text",
+    b"Content-Length: 3",
+    b"X: \xff\0",
+    b"nonsense",
+    b" folded",
+]
 _TRANSFER = [b"chunked"] * 5 + [b"Chunked", b"gzip, chunked", b"identity", b"chunked, chunked", b"x", b""]
 _ENDS = ["half", "half", "half", "half", "close", "reset", "wait"]
 
@@ -133,6 +152,9 @@ def _request(roll: random.Random) -> bytes:
     if roll.random() < 0.05:
         lines.append(b" folded")
     body = _noise(roll, roll.choice([0, 10, 500, 20000]))
+    if roll.random() < 0.2:
+        lines.append(b"Content-Type: " + roll.choice(_FORMS))
+        body = _form(roll)
     framing = roll.randrange(8)
     if framing in (0, 1):
         lines.append(b"Content-Length: %d" % len(body))
@@ -151,6 +173,21 @@ def _request(roll: random.Random) -> bytes:
     if roll.random() < 0.2:
         lines.append(b"Expect: 100-continue")
     return roll.choice([b"\r\n"] * 9 + [b"\n"]).join(lines) + b"\r\n\r\n" + body
+
+
+def _form(roll: random.Random) -> bytes:
+    """Make the body of a form, multipart or not."""
+    if roll.random() < 0.3:
+        return b"".join(
+            roll.choices([b"a", b"&", b";", b"=", b"%", b"%41", b"%f", b"+", b"\xff"], k=roll.randrange(40))
+        )
+    lines = [b"--x"] if roll.random() < 0.8 else []
+    for _ in range(roll.choice([1, 2, 10])):
+        lines += roll.choices(_PART_HEADERS, k=roll.choice([0, 1, 1, 2]))
+        lines += [*([b""] if roll.random() < 0.95 else []), _noise(roll, roll.choice([0, 5, 5000])), b"--x"]
+    if roll.random() < 0.8:
+        lines[-1] = b"--x--"
+    return (b"\r\n" if roll.random() < 0.9 else b"\n").join([*lines, b""])
 
 
 def _chunks(roll: random.Random, body: bytes) -> bytes:

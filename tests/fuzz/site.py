@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mod_python import apache
+from mod_python import apache, util
 
 _MEMBERS = """
 connection server next prev main the_request assbackwards proxyreq header_only protocol proto_num hostname
@@ -151,7 +151,7 @@ def log(req: Any) -> int:
 
 def read_body(req: Any, roll: random.Random) -> Iterator[bytes]:
     """Read the body in one of the ways there are, or not at all."""
-    way, size = roll.randrange(8), roll.choice([0, 1, 2, 7, 100, 8192, 100000])
+    way, size = roll.randrange(10), roll.choice([0, 1, 2, 7, 100, 8192, 100000])
     if way == 0:
         yield req.read()
     elif way == 1:
@@ -172,6 +172,10 @@ def read_body(req: Any, roll: random.Random) -> Iterator[bytes]:
         yield req.readline()
         yield req.read(size)
         yield req.read()
+    elif way in (7, 8):
+        form = util.FieldStorage(req, way)
+        yield repr(form.list).encode("utf-8", "surrogateescape")
+        yield repr(util.apply_fs_data(lambda **fields: fields, form)).encode("utf-8", "surrogateescape")
 
 
 def content(req: Any) -> Any:

@@ -8,13 +8,13 @@ from .query import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from typing import Any, Self, SupportsIndex
 
     from mod_python._core import Table
 
     # Of a part; of a field that was no part, a dictionary.
-    Headers = Table | Mapping[str, str]
+    Headers = Table | dict[str, str]
 
 
 __all__ = ["Field", "FieldList", "StringField"]
@@ -61,17 +61,17 @@ class Field:
         name: str | None,
         file: Any = None,
         ctype: str = "text/plain",
-        type_options: Mapping[str, str] | None = None,
+        type_options: dict[str, str] | None = None,
         disp: str | None = None,
-        disp_options: Mapping[str, str] | None = None,
+        disp_options: dict[str, str] | None = None,
         headers: Headers | None = None,
     ) -> None:
         self.name = name
         self.file = file
         self.type = ctype
-        self.type_options: Mapping[str, str] = {} if type_options is None else type_options
+        self.type_options: dict[str, str] = {} if type_options is None else type_options
         self.disposition = disp
-        self.disposition_options: Mapping[str, str] = {} if disp_options is None else disp_options
+        self.disposition_options: dict[str, str] = {} if disp_options is None else disp_options
         self.filename: str | None = self.disposition_options.get("filename")
         self.headers: Headers = {} if headers is None else headers
 
@@ -91,7 +91,7 @@ class Field:
         return self.type
 
     @property
-    def disp_options(self) -> Mapping[str, str]:
+    def disp_options(self) -> dict[str, str]:
         """The same as ``disposition_options``."""
         return self.disposition_options
 
@@ -123,12 +123,12 @@ class StringField(str):
     filename: str | None = None
     type: str = "text/plain"
     disposition: str | None = None
-    disposition_options: Mapping[str, str] | None = None
+    disposition_options: dict[str, str] | None = None
 
     # Made when asked for, since most fields are never asked.
     _pairs: tuple[tuple[str, str], ...] = ()
     _headers: Headers | None = None
-    _type_options: Mapping[str, str] | None = None
+    _type_options: dict[str, str] | None = None
     _file: Any = None
 
     @property
@@ -159,14 +159,14 @@ class StringField(str):
         self._headers = headers
 
     @property
-    def type_options(self) -> Mapping[str, str]:
+    def type_options(self) -> dict[str, str]:
         """Parameters of the type."""
         if self._type_options is None:
             self._type_options = {}
         return self._type_options
 
     @type_options.setter
-    def type_options(self, options: Mapping[str, str]) -> None:
+    def type_options(self, options: dict[str, str]) -> None:
         self._type_options = options
 
     @property
@@ -175,7 +175,7 @@ class StringField(str):
         return self.type
 
     @property
-    def disp_options(self) -> Mapping[str, str] | None:
+    def disp_options(self) -> dict[str, str] | None:
         """The same as ``disposition_options``."""
         return self.disposition_options
 

@@ -12,7 +12,7 @@ from mod_python._constants import HTTP_BAD_REQUEST, HTTP_REQUEST_ENTITY_TOO_LARG
 
 from .fields import Field, FieldList, StringField, part_headers
 from .limits import Limits, refuse
-from .query import decode, parse_header
+from .query import decode, parse_header, unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Parts"]
 
+# Characters that no client has a reason to put into a header, and that tables and logs do
+# without.
 _NO_TEXT = ("\0", "\r", "\n")
+
+
+def _extended(value: str) -> str | None:
+    """Return the parameter ``filename*`` of a disposition, decoded (RFC 8187), or None.
+
+    It has no place in forms (RFC 7578, section 4.2), but some clients send nothing else
+    if the name is not ASCII.
+    """
+    charset, _, rest = parse_header(value)[1].get("filename*", "").partition("'")
+    data = unquote(rest.partition("'")[2].encode("utf-8", "surrogateescape"))
+    return (data.decode("latin-1") if charset.lower() == "iso-8859-1" else decode(data)) or None
 
 
 class _Part:
@@ -64,9 +77,12 @@ class _Part:
                 if character in value:
                     raise multipart.ParserError(f"Header of a part with {character!r}")
             if name == "Content-Disposition":
+                text = decode(value.encode("latin-1"))
                 self.disposition, self.options = multipart.parse_options_header(
-                    decode(value.encode("latin-1")), unquote=multipart.content_disposition_unquote
+                    text, unquote=multipart.content_disposition_unquote
                 )
+                if "*" in text and "filename" not in self.options and (filename := _extended(text)):
+                    self.options["filename"] = filename
             elif name == "Content-Type":
                 self.type, self.type_options = multipart.parse_options_header(decode(value.encode("latin-1")))
                 if "/" not in self.type:
@@ -76,7 +92,10 @@ class _Part:
 
 
 class _Parser(multipart.PushMultipartParser):  # type: ignore[misc]
-    """The parser, less its demands on the headers of parts: here a part may go without a name."""
+    """The parser, less its demands on the headers of parts: here a part may go without a name.
+
+    The method is one that subclasses may override, says the package since version 2.
+    """
 
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> _Part:
         return _Part(headerlist)
@@ -115,6 +134,9 @@ class Parts:
         self._part: _Part | None = None
         self._file: Any = None
         self._content = bytearray()
+        # The first bytes of the content, as many as `_delimiter` has.
+        self._delimiter = b""
+        self._head = b""
 
     def read(self, content_type: str) -> None:
         """Read the body to its end.
@@ -132,14 +154,23 @@ class Parts:
             refuse(self._req, HTTP_BAD_REQUEST, "the type of the multipart body has no boundary")
         try:
             self._read(boundary.encode("latin-1"))
-        except multipart.ParserLimitReached as exc:
-            self._exceeds(str(exc))
-        except multipart.ParserError as exc:
-            refuse(self._req, HTTP_BAD_REQUEST, f"the multipart body is broken: {exc}")
-        finally:
-            # If it went well, the file belongs to a field.
-            if self._file is not None:
-                self._file.close()
+        except BaseException as exc:
+            self._close()
+            if isinstance(exc, multipart.ParserLimitReached):
+                self._exceeds(str(exc))
+            if isinstance(exc, multipart.ParserError):
+                refuse(self._req, HTTP_BAD_REQUEST, f"the multipart body is broken: {exc}")
+            raise
+
+    def _close(self) -> None:
+        """Close the files at once, not when the last traceback has gone."""
+        files = [field.file for field in self._fields if isinstance(field, Field)]
+        for file in [*files, self._file]:
+            if file is not None:
+                try:
+                    file.close()
+                except OSError:
+                    pass  # a full disk, and what is raised already says so
 
     def _read(self, boundary: bytes) -> None:
         from mod_python import util
@@ -147,6 +178,7 @@ class Parts:
         size = util.readBlockSize
         limit = left = self._limits.get("max_size")
         read = self._req.read
+        self._delimiter = b"--" + boundary
         parser = _Parser(
             boundary,
             max_header_size=self._limits.get("max_header_size"),
@@ -181,6 +213,7 @@ class Parts:
             self._exceeds(f"the form has more than {self._max_fields} fields (max_fields)")
         self._take(part.size)
         self._part = part
+        self._head = b""
         if part.filename is not None:
             self._files += 1
             if self._files > self._max_files:
@@ -203,6 +236,13 @@ class Parts:
 
     def _add(self, data: bytes) -> None:
         """Take a piece of the content."""
+        missing = len(self._delimiter) - len(self._head)
+        if missing:
+            self._head += data[:missing]
+            # The parser takes it for content, since a line end belongs to a boundary. Others
+            # take it for one, and see other fields.
+            if self._head == self._delimiter:
+                raise multipart.ParserError("Boundary directly after the headers of a part")
         if self._file is not None:
             self._file.write(data)
         else:

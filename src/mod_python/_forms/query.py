@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import AnyStr
 
-__all__ = ["decode", "encode", "parse_header", "parse_qs", "parse_qsl"]
+__all__ = ["decode", "encode", "parse_header", "parse_qs", "parse_qsl", "unquote"]
 
 # Two hexadecimal digits, in either case, to their byte; filled on first use.
 _BYTES: dict[bytes, bytes] = {}
@@ -26,7 +26,7 @@ def encode(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _unquote(data: bytes) -> bytes:
+def unquote(data: bytes) -> bytes:
     """Decode percent escapes; malformed ones stay as they are."""
     first, *rest = data.split(b"%")
     if not rest:
@@ -44,7 +44,7 @@ def _unquote(data: bytes) -> bytes:
 def _text(part: str) -> str:
     if "+" in part:
         part = part.replace("+", " ")
-    return decode(_unquote(encode(part))) if "%" in part else part
+    return decode(unquote(encode(part))) if "%" in part else part
 
 
 def parse_qsl(qs: AnyStr, keep_blank_values: object = 0, strict_parsing: object = 0) -> list[tuple[AnyStr, AnyStr]]:
@@ -80,7 +80,7 @@ def parse_qsl(qs: AnyStr, keep_blank_values: object = 0, strict_parsing: object 
     for item in qs.replace(b";", b"&").replace(b"+", b" ").split(b"&"):
         key, _, content = item.partition(b"=")
         if content or (keep_blank_values and item):
-            found.append((_unquote(key), _unquote(content)))
+            found.append((unquote(key), unquote(content)))
     return found
 
 
