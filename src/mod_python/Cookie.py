@@ -57,9 +57,10 @@ def get_cookies(req: Any, Class: type[Any] = Cookie, **kw: Any) -> dict[str, Any
     Returns:
         the cookies by name, none if the client sent none.
     """
-    header = req.headers_in.get("Cookie")
-    if header is None:
+    headers = req.headers_in
+    if "Cookie" not in headers:
         return {}
+    header = headers["Cookie"]
     if not isinstance(header, str):
         header = "; ".join(header)
     found: dict[str, Any] = Class.parse(header, **kw)

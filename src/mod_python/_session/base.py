@@ -8,7 +8,7 @@ import time
 from mod_python import Cookie, apache
 
 from . import options as opt
-from .errors import SessionError, SessionUnavailable
+from .errors import SessionUnavailable
 from .filelock import FileLocks
 from .locks import Locks
 from .private import directory
@@ -280,6 +280,17 @@ class BaseSession(dict):  # type: ignore[type-arg]
     def _serializer(self) -> Serializer:
         return serializer(self._options)
 
+    def _decoded(self, data: bytes) -> dict[str, Any] | None:
+        """Return the dictionary in what the store has, or None if it has none that may be read."""
+        stored = self._serializer().loads(data)
+        if stored is None:
+            self._req.log_error(
+                "mod_python: what is stored for a session is damaged, or a pickle, which is read with "
+                "PythonOption mod_python.session.serializer pickle only; a new session begins",
+                apache.APLOG_WARNING,
+            )
+        return stored
+
     def _log_unavailable(self, exc: SessionUnavailable) -> None:
         self._req.log_error(f"mod_python: {exc}", apache.APLOG_ERR)
 
@@ -342,6 +353,3 @@ def _public() -> Any:
     from mod_python import Session
 
     return Session
-
-
-__all__ = ["BaseSession", "SessionError", "first_request", "locks_in", "new_sid", "valid_sid"]

@@ -10,7 +10,6 @@ from mod_python import apache
 from . import options as opt
 from .base import BaseSession, locks_in
 from .errors import SessionError, SessionUnavailable
-from .locks import Locks
 from .private import check_file, directory
 
 TYPE_CHECKING = False
@@ -85,8 +84,8 @@ class DbmSession(BaseSession):
     def do_load(self) -> dict[str, Any] | None:
         """Return what is stored, or None."""
         key = self._sid.encode()
-        data = self._use(lambda db: db[key] if key in db else None)
-        return None if data is None else self._serializer().loads(data)
+        data = self._use(lambda db: db[key] if key in db else None)  # noqa: SIM401  (not all have get)
+        return None if data is None else self._decoded(data)
 
     def do_save(self, dict: dict[str, Any]) -> None:  # noqa: A002
         """Store a dictionary."""
@@ -135,16 +134,17 @@ class DbmFile:
         if kind is None:
             import dbm as kind
         name = os.path.basename(self.path)
+        errors: tuple[type[Exception], ...] = (OSError, *_errors(kind))
         held = locks_in(os.path.dirname(self.path)).try_take(f"dbm {name}", _TIMEOUT)
         if held is None:
             raise SessionUnavailable(f"the file of sessions {self.path} was in use for more than {_TIMEOUT:g} s")
         try:
-            db = kind.open(self.path, "c", 0o600)
+            db = kind.open(self.path, "c", 0o600)  # noqa: SIM115  (not all are context managers)
             try:
                 return function(db)
             finally:
                 db.close()
-        except (OSError, *_errors(kind)) as exc:
+        except errors as exc:
             raise SessionError(f"the file of sessions {self.path}: {exc}") from None
         finally:
             held.release()
@@ -177,10 +177,7 @@ def _remove_expired(db: Any, keys: list[bytes], serializer: Serializer) -> None:
                 del db[key]
 
 
-def _errors(kind: Any) -> tuple[type[BaseException], ...]:
+def _errors(kind: Any) -> tuple[type[Exception], ...]:
     """The exceptions of a dbm module: one class, or for `dbm` itself a tuple of them."""
     error = getattr(kind, "error", ())
     return error if isinstance(error, tuple) else (error,)
-
-
-__all__ = ["DbmFile", "DbmSession", "Locks", "cleanup"]

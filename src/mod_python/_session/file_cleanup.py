@@ -7,8 +7,6 @@ import time
 
 from mod_python import apache
 
-from .files import read
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -121,7 +119,10 @@ class Cleanup:
     def _is_expired(self, path: str) -> bool:
         try:
             age = time.time() - os.stat(path).st_mtime
-            stored = read(path, self._serializer) if self._verify else None
+            stored = None
+            if self._verify:
+                with open(path, "rb") as file:
+                    stored = self._serializer.loads(file.read())
         except OSError:
             return False
         if stored is None:

@@ -8,14 +8,11 @@ from mod_python import apache
 
 from . import options as opt
 from .base import BaseSession
-from .locks import Locks
 from .private import directory, own_subdirectory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from .serial import Serializer
 
 GRACE = 240.0  # seconds
 LIMIT = 2.0  # seconds
@@ -71,20 +68,15 @@ class FileSession(BaseSession):
         """Return what is stored, or None.  A file that cannot be read is logged and counts as none."""
         path = session_file(self._sessdir, self._sid)
         try:
-            stored = read(path, self._serializer())
-            if stored is not None:
-                os.utime(path)  # it is in use: clean-up spares it
+            with open(path, "rb") as file:
+                data = file.read()
+            os.utime(path)  # it is in use: clean-up spares it
         except FileNotFoundError:
             return None
         except OSError as exc:
             self._req.log_error(f"mod_python: {path} cannot be read: {exc.strerror}", apache.APLOG_ERR)
             return None
-        if stored is None:
-            self._req.log_error(
-                f"mod_python: {path} is no session in the format of PythonOption mod_python.session.serializer",
-                apache.APLOG_WARNING,
-            )
-        return stored
+        return self._decoded(data)
 
     def do_save(self, dict: dict[str, Any]) -> None:  # noqa: A002
         """Store a dictionary.
@@ -139,22 +131,6 @@ def session_file(sessdir: str, sid: str) -> str:
     return f"{sessdir}/{sid[:2]}/{sid}"
 
 
-def read(path: str, serializer: Serializer) -> dict[str, Any] | None:
-    """Read a session's file.
-
-    Returns:
-        the dictionary, or None if that is not what the file contains.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open(path, "rb") as file:
-        return serializer.loads(file.read())
-
-
 def _chosen(argument: int, options: Any, *names: str) -> bool:
     """What an argument says, or else an option, or else yes."""
     return opt.switch(options, True, *names) if argument == -1 else bool(argument)
-
-
-__all__ = ["FileSession", "Locks"]

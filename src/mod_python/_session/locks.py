@@ -95,7 +95,7 @@ class Locks:
         """
         held = self.try_take(key, timeout, owner)
         if held is None:
-            raise SessionLockTimeout(f"session {key[:4]}… was in use by another request for more than {timeout:g} s")
+            raise SessionLockTimeout(f"session {key[:4]}... was in use by another request for more than {timeout:g} s")
         return held
 
     def try_take(self, key: str, timeout: float = 0.0, owner: object = None) -> Held | None:

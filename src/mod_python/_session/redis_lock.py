@@ -136,7 +136,7 @@ class _Renewer:
                     self._thread = None
                     return
                 now = time.monotonic()
-                due = [taken for taken in self._taken if taken.due <= now]
+                due = [taken for taken in list(self._taken) if taken.due <= now]
                 for taken in due:
                     taken.due = now + self._interval
             for taken in due:

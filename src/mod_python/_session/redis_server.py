@@ -156,7 +156,7 @@ class RedisSession(BaseSession):
             data = self._store.load(self._sid)
         except self._store.failure as exc:
             self._fail(exc)
-        return None if data is None else self._serializer().loads(data)
+        return None if data is None else self._decoded(data)
 
     def do_save(self, dict: dict[str, Any]) -> None:  # noqa: A002
         """Store a dictionary."""

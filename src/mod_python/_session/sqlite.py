@@ -175,9 +175,7 @@ class SQLiteSession(BaseSession):
     def do_load(self) -> dict[str, Any] | None:
         """Return what is stored, or None."""
         row = self._run("SELECT data FROM session WHERE id = ?", self._sid)
-        if not row:
-            return None
-        return self._serializer().loads(row[0])
+        return self._decoded(row[0]) if row else None
 
     def do_save(self, dict: dict[str, Any]) -> None:  # noqa: A002
         """Store a dictionary."""
