@@ -37,8 +37,13 @@ def compile_page(generated: Generated, scanned: Scanned) -> tuple[CodeType, froz
         SyntaxError: with file, line and text of the page.
     """
     origins = generated.origins
+    source_text = generated.source()
+    if "\0" in source_text:  # in text it is escaped
+        at = source_text[: source_text.index("\0")].count("\n")
+        source, line = origins[at]
+        fail("the code contains a NUL", scanned.files[source], line, scanned.texts[source])
     try:
-        tree: Any = compile(generated.source(), scanned.files[0], "exec", ONLY_AST, dont_inherit=True)
+        tree: Any = compile(source_text, scanned.files[0], "exec", ONLY_AST, dont_inherit=True)
         names = _relocate(tree, [source * MAX_LINES + line for source, line in origins])
         code: CodeType = compile(tree, scanned.files[0], "exec", dont_inherit=True)
     except SyntaxError as exc:
@@ -132,8 +137,8 @@ def _placed(exc: SyntaxError, generated: Generated, scanned: Scanned) -> SyntaxE
 
 def _place_of(exc: BaseException, generated: Generated) -> tuple[int, int]:
     """Where an exception that tells no line comes from."""
-    if isinstance(exc, UnicodeEncodeError) or "null byte" in str(exc):
+    if isinstance(exc, UnicodeEncodeError):
         for text, origin in zip(generated.lines, generated.origins, strict=True):
-            if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+            if any("\ud800" <= char <= "\udfff" for char in text):
                 return origin
     return generated.origins[0] if generated.origins else (0, 1)
