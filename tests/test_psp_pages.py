@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mod_python._psp import pages
+from mod_python._psp import compiler, pages
 from mod_python._psp.pages import Page, Pages
 
 
@@ -38,7 +38,7 @@ def run(page: Page) -> bytes:
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note the names of the pages that are compiled from now on."""
     compiled: list[str] = []
-    real = pages.compile_page
+    real = compiler.compile_page
 
     def compile_page(generated: Any, scanned: Any) -> Any:
         compiled.append(Path(scanned.files[0]).name)

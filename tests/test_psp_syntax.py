@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -221,6 +222,28 @@ class TestCode:
     def test_a_comment_may_follow_the_colon(self, colon: str) -> None:
         assert page(f"<%\n{colon}\n%>yes<%\n%>.", x=":") == b"yes."
 
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "y = (1,\n     2)",
+            "y = [\n    1,\n    2\n    ]",
+            "y = 1 + \\\n    1",
+            "y = '''\n    a:\n    '''",
+            "y = 'a\\\n    b'",
+            'y = "\\"" + (\n    "#")',
+            "y = {1:\n    2}",
+        ],
+    )
+    def test_a_line_that_goes_over_several(self, code: str) -> None:
+        assert page(f"<%\n{code}\n%>text") == b"text"
+        inside = code.replace("\n", "\n  ")
+        assert page(f"<%\nif x:\n  {inside}\n%>text<%\n%>.", x=0) == b"."
+
+    def test_a_condition_that_goes_over_several_lines(self) -> None:
+        text = "<%\nif (x and\n        y):\n%>yes<%\nelse:\n%>no<%\n%>."
+        assert page(text, x=1, y=1) == b"yes."
+        assert page(text, x=1, y=0) == b"no."
+
     def test_a_comment_that_ends_in_a_colon_opens_nothing(self) -> None:
         assert page("<%\nx = 1\n# so:\n%>text") == b"text"
         assert page("<%\nif 1:\n    x = ':'  # so:\n%>text<%\n%>") == b"text"
@@ -228,6 +251,12 @@ class TestCode:
     def test_an_empty_block_ends_all(self) -> None:
         assert page("<%\nif 0:\n    # never\n%>a<%\n%>b") == b"b"
         assert page("<%\nif 0:\n    # never\n%>a<%  \n%>b") == b"b"
+
+    def test_a_block_may_have_nothing_in_it(self) -> None:
+        assert page("<%\nif x:\n%><%-- nothing --%><%\nelse:\n%>no<%\n%>.", x=1) == b"."
+        assert page("<%\nif x:\n    # nothing\n%><%\n%>.", x=1) == b"."
+        assert page("a<%\nif x:\n%>", x=1) == b"a"
+        assert page("a<%\nx = 1\n    # stray\n%><%\ny = 1\n%>") == b"a"
 
     def test_on_one_line(self) -> None:
         assert page("<% x = 1 %><% y = 2; %>a<% import os; z = x + y %><%= z %>") == b"a3"
@@ -448,6 +477,52 @@ class TestTracebacks:
             with pytest.raises(ZeroDivisionError):
                 psp.PSP(Request(), string=f"{n} <%= 1 / 0 %>").run()
         assert len([name for name in linecache.cache if name.startswith("<psp ")]) <= 64
+
+
+class TestLineNumbers:
+    PROBE = "<%= line() %>"
+    PIECES = (
+        "text",
+        "\n",
+        "two\r\nlines\r\n",
+        "a lone\rCR",
+        PROBE,
+        PROBE,
+        "<%=\n\nline2()\n%>",
+        "<% x = 1 %>",
+        "<% x = 1; y = 2; %>",
+        "<% x = '#' # comment %>",
+        "<% if 1: x = 1 %>",
+        "<%\nx = 1\n%>",
+        "<%\r\nx = 1\r\nif x:\r\n    # in\r\n%>",
+        "<%\rx = 1\r%>",
+        "<% x = 1\ny = (1,\n   2)%>",
+        "<%\nif 1:\n%>t<%\nelse:\n%>t<%\n# out\n%>",
+        "<%\n%>",
+        "<%-- a\n\ncomment <% --%>",
+        "<%@ ignored\n %>",
+        "<%= 'a' # comment\n + 'b' %>",
+    )
+
+    @given(st.lists(st.sampled_from(PIECES), max_size=12))
+    def test_they_are_those_of_the_page(self, parts: list[str]) -> None:
+        text = "".join(parts)
+        expected, position = [], 0
+        for part in parts:
+            before = text[:position].replace("\r\n", "\n").replace("\r", "\n").count("\n") + 1
+            if part == self.PROBE:
+                expected.append(before)
+            elif "line2" in part:
+                expected.append(before + 2)
+            position += len(part)
+        seen: list[int] = []
+
+        def line() -> str:
+            seen.append(sys._getframe(1).f_lineno)
+            return ""
+
+        page(text, line=line, line2=line)
+        assert seen == expected
 
 
 class TestGenerated:

@@ -21,13 +21,15 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
-from collections import OrderedDict
 from weakref import ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import OrderedDict
     from collections.abc import Callable, Iterator
     from typing import IO, Any
+else:
+    from _collections import OrderedDict
 
 __all__ = ["NOT_INITIALIZED", "Cache", "FileCache", "FunctionCache", "ModuleCache", "WeakCache"]
 

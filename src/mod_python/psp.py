@@ -126,7 +126,7 @@ class PSP:
         if string is None:
             if not filename:
                 filename = _own_file(req)
-            elif not filename.startswith("/"):
+            elif not os.path.isabs(filename):
                 filename = os.path.join(_directory(req), filename)
             self.filename = filename
         try:

@@ -6,8 +6,8 @@ included the two have the same number, so a page and its code can be read side b
 only where code and text that cannot share a line do so in the page, one more is needed.
 
 Indentation.  What follows a block of code of several lines is indented like the last
-line of that block, and so belongs to the same Python block.  If that line opens a
-block, what follows is inside it.  A block on one line changes nothing.
+line of that block, and so belongs to the same Python block.  If that line ends with a
+colon, what follows is inside it.  A block on one line changes nothing.
 """
 
 from __future__ import annotations
@@ -85,11 +85,12 @@ def generate(scanned: Scanned, autoescape: bool = False) -> Generated:
             generator.code(piece, index)
         else:
             generator.expression(piece)
+    generator.fill()
     return generator.result
 
 
 class _Generator:
-    __slots__ = ("convert", "indent", "joinable", "lines", "origins", "result", "scanned")
+    __slots__ = ("convert", "hollow", "indent", "joinable", "lines", "origins", "result", "scanned")
 
     def __init__(self, scanned: Scanned, convert: str) -> None:
         self.scanned = scanned
@@ -99,6 +100,7 @@ class _Generator:
         self.origins = self.result.origins
         self.indent = ""
         self.joinable = False
+        self.hollow = False  # a block was opened, and nothing put into it yet
 
     # -- pieces ------------------------------------------------------------------
 
@@ -145,14 +147,16 @@ class _Generator:
         first, *rest = piece.text.split("\n")
         statement = first.strip(" \t\f")
         if not rest:
-            if statement:
+            if statement and not statement.startswith("#"):
                 joinable = _is_simple(statement)
                 if joinable:
                     statement = statement.rstrip(" \t\f;")
                 self.statement(statement, piece.source, piece.line, joinable)
                 self.joinable = joinable
             return
-        if statement:
+        if not statement:
+            self.fill()
+        else:
             self.statement(first.lstrip(" \t\f"), piece.source, piece.line, False)
         self.joinable = False  # what follows may be indented otherwise
         last = rest[-1]
@@ -161,12 +165,8 @@ class _Generator:
         for number, line in enumerate(rest, piece.line + 1):
             self.append(line, piece.source, number)
         # From here on: what the following is indented with.
-        content = self.indent + statement if statement else ""
-        for line in rest:
-            if line.strip(" \t\f"):
-                content = line
+        content, opens, self.hollow = _last_line([self.indent + statement if statement else "", *rest])
         indent = _indentation(content)
-        opens = _opens_block(content)
         # Blanks before the end of the block are its last line.
         blank = bool(last) and not last.strip(" \t\f")
         if blank and (not opens or (last.startswith(indent) and len(last) > len(indent))):
@@ -195,6 +195,13 @@ class _Generator:
         else:
             self.append(self.indent + statement, source, line)
         self.joinable = join
+        self.hollow = False
+
+    def fill(self) -> None:
+        """Put something into a Python block that has nothing in it."""
+        if self.hollow:
+            self.append(f"{self.indent}pass", *self.origins[-1])
+            self.hollow = False
 
     def append(self, text: str, source: int, line: int) -> None:
         """Add a line; after empty ones, so that it has the number of its origin."""
@@ -226,25 +233,45 @@ def _indentation(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" \t\f"))]
 
 
-def _opens_block(line: str) -> bool:
-    """Whether a line ends with a colon, but for blanks and a comment."""
-    quote = ""
-    end = len(line)
-    skip = False
-    for position, char in enumerate(line):
-        if skip:
-            skip = False
-        elif quote:
+def _last_line(lines: list[str]) -> tuple[str, bool, bool]:
+    """Find the last line of Python code, where several lines in brackets and the like are one.
+
+    Returns:
+        its first part, "" if there is none; whether it ends with a colon, but for blanks
+        and a comment; the same for the last line that is no comment.
+    """
+    found, colon, opened = "", False, False
+    depth, quote, continued = 0, "", False
+    for line in lines:
+        if not depth and not quote and not continued:
+            if not line.strip(" \t\f"):
+                continue
+            found, colon = line, False
+        continued = False
+        position = 0
+        while position < len(line):
+            char = line[position]
+            width = 1
             if char == "\\":
-                skip = True
-            elif char == quote:
-                quote = ""
-        elif char in "'\"":
-            quote = char
-        elif char == "#":
-            end = position
-            break
-    return line[:end].rstrip(" \t\f").endswith(":")
+                width = 2
+                continued = position == len(line) - 1
+            elif quote:
+                if line.startswith(quote, position):
+                    width = len(quote)
+                    quote = ""
+            elif char in "'\"":
+                quote = char * 3 if line.startswith(char * 3, position) else char
+                width = len(quote)
+                opened = colon = False
+            elif char == "#":
+                break
+            elif char not in " \t\f":
+                depth = max(0, depth + (char in "([{") - (char in ")]}"))
+                opened = colon = char == ":" and not depth
+            position += width
+        if len(quote) == 1 and not continued:
+            quote = ""  # never closed: reported when the whole is compiled
+    return found, colon, opened
 
 
 def reason(exc: BaseException) -> str:
