@@ -92,7 +92,7 @@ with socket.create_connection((host, int(port)), 30) as sock:
         sys.stdout.buffer.write(data)
 """
 _CURL = """\
-import argparse, base64, ssl, sys, urllib.error, urllib.request
+import argparse, base64, http.cookiejar, os, ssl, sys, urllib.error, urllib.request
 parser = argparse.ArgumentParser()
 parser.add_argument("-s", action="store_true")
 parser.add_argument("-i", action="store_true")
@@ -105,6 +105,8 @@ parser.add_argument("-F", action="append", default=[])
 parser.add_argument("-H", action="append", default=[])
 parser.add_argument("-u")
 parser.add_argument("-A")
+parser.add_argument("-b")
+parser.add_argument("-c")
 parser.add_argument("url")
 args = parser.parse_args()
 request = urllib.request.Request(args.url, args.data.encode() if args.data else None)
@@ -129,11 +131,21 @@ if args.u:
     request.add_header("Authorization", "Basic " + base64.b64encode(args.u.encode()).decode())
 if args.A:
     request.add_header("User-Agent", args.A)
+jar = http.cookiejar.MozillaCookieJar()
+if args.b and "=" in args.b:
+    request.add_header("Cookie", args.b)
+elif args.b and os.path.exists(args.b):
+    jar.load(args.b, ignore_discard=True)
+opener = urllib.request.build_opener(
+    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()), urllib.request.HTTPCookieProcessor(jar)
+)
 try:
-    answer = urllib.request.urlopen(request, timeout=30, context=ssl._create_unverified_context())
+    answer = opener.open(request, timeout=30)
 except urllib.error.HTTPError as error:
     answer = error
 body = answer.read()
+if args.c:
+    jar.save(args.c, ignore_discard=True)
 if args.i:
     print(f"HTTP/1.1 {answer.status} {answer.reason}\\n{answer.headers}", end="")
 if args.o is None:

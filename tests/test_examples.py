@@ -14,6 +14,7 @@ import pytest
 from mod_python.testing import Response, Server
 from mod_python.testing.plugin import Factory
 from tests.form_requests import MULTIPART, multipart_body, part
+from tests.session_site import Browser
 
 # Those who chat have to meet in one process, and each takes a thread of it.
 threaded = pytest.mark.skipif(
@@ -94,6 +95,14 @@ class TestUpload:
         server = httpd(handler_file=examples / "upload" / "upload.py")
         response = server.request("POST", "/", b"nonsense", {"Content-Type": MULTIPART})
         assert response.status == 400
+
+
+def test_visits(httpd: Factory, examples: Path) -> None:
+    server = httpd(handler_file=examples / "visits" / "visits.py", processes=4)
+    browser = Browser(server)
+    for number in (1, 2, 3):
+        assert browser.get("/") == f"This is your visit number {number}.\n"
+    assert Browser(server).get("/") == "This is your visit number 1.\n"
 
 
 class Member:

@@ -123,6 +123,41 @@ def test_who_waits_gets_it(directory: Path) -> None:
     at_once(5, run)
 
 
+def test_who_looks_now_and_then_gets_it() -> None:
+    class Polled:
+        """As a lock in a Redis server."""
+
+        pause = 0.02
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def acquire(self, key: str, deadline: float) -> Callable[[], None] | None:
+            while not self.lock.acquire(blocking=False):
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(0.01)
+            return self.lock.release
+
+    outer = Polled()
+    many, one = Locks(outer), Locks(outer)
+    done = threading.Event()
+
+    def run(number: int, together: Callable[[], object]) -> None:
+        together()
+        if number:
+            while not done.is_set():
+                many.take(SID, 30).release()
+            return
+        try:
+            for _ in range(5):
+                one.take(SID, 30).release()
+        finally:
+            done.set()
+
+    at_once(5, run)
+
+
 def test_shared_within_a_request(directory: Path) -> None:
     locks = Locks(FileLocks(str(directory / "locks")))
     owner = object()
@@ -156,6 +191,8 @@ def test_a_lock_file_that_is_removed(directory: Path) -> None:
 
 def test_a_failing_outer_lock_leaves_nothing() -> None:
     class Fails:
+        pause = 0.0
+
         def acquire(self, key: str, deadline: float) -> None:
             raise OSError("no")
 

@@ -86,9 +86,10 @@ def redis() -> Iterator[Redis]:
 
 
 def configured(store: str, redis: Redis) -> str:
+    other = '<Location "/other">\nPythonInterpreter other\n</Location>\n'
     if store == "RedisSession":
-        return redis.option
-    return f"PythonOption mod_python.session.session_type {store}\n"
+        return redis.option + other
+    return f"PythonOption mod_python.session.session_type {store}\n" + other
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -115,7 +116,8 @@ def test_no_increment_is_lost(server: Server) -> None:
 
     def run(number: int, together: object) -> list[int]:
         mine = Browser(server, dict(browser.cookies))
-        return [int(mine.get("/count")) for _ in range(each)]
+        # In two interpreters.
+        return [int(mine.get(("/count", "/other/count")[turn % 2])) for turn in range(each)]
 
     numbers = [number for found in at_once(64, run) for number in found]
     assert sorted(numbers) == list(range(2, 64 * each + 2))

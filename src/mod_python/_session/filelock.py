@@ -40,6 +40,8 @@ class FileLocks:
     def __init__(self, path: str) -> None:
         self._path = path
 
+    pause = 0.0
+
     def acquire(self, key: str, deadline: float) -> Callable[[], object] | None:
         """Take the lock of a key; see `locks.Outer`."""
         number = _number(key)

@@ -11,7 +11,7 @@ in another thread, and a second session object of the same request shares what t
 from __future__ import annotations
 
 import _thread
-from time import monotonic
+from time import monotonic, sleep
 
 from .errors import SessionLockTimeout
 
@@ -34,17 +34,26 @@ if TYPE_CHECKING:
                 what gives it back; None if the time is over.
             """
 
+        @property
+        def pause(self) -> float:
+            """Seconds until other processes have seen that a lock is free; 0 if those that wait get turns."""
+
+
+# How many threads of a process may have a lock in a row while others wait.
+_TURNS = 8
+
 
 class _Place:
     """The threads of a process that want one key."""
 
-    __slots__ = ("depth", "free", "lock", "owner", "users")
+    __slots__ = ("depth", "free", "lock", "owner", "row", "users")
 
     def __init__(self) -> None:
         self.lock = _thread.allocate_lock()
         self.users = 0  # who holds it and who waits
         self.owner: Any = None
         self.depth = 0  # how often the owner has taken it
+        self.row = 0  # how many of this process have had it one after the other
         self.free: Callable[[], object] | None = None
 
 
@@ -113,6 +122,10 @@ class Locks:
         free: Callable[[], object] | None = None
         try:
             if self._outer is not None:
+                place.row += 1
+                if place.row % _TURNS == 0 and self._outer.pause:
+                    # Others, who look now and then, would never find it free.
+                    sleep(self._outer.pause)
                 free = self._outer.acquire(key, deadline)
         except BaseException:
             place.lock.release()

@@ -113,6 +113,26 @@ def open_own(path: str) -> int:
     return fd
 
 
+def create_own(path: str) -> None:
+    """Make a file of our own in a private directory, if it is not there.
+
+    A file that is there is not opened: closing it would give up the locks that this process has on it (POSIX).
+
+    Raises:
+        SessionError: it belongs to somebody else, is no file, or cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        return
+    except FileExistsError:
+        pass
+    except OSError as exc:
+        raise SessionError(f"{path} cannot be made: {exc.strerror}; {_remedy()}") from None
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+        raise SessionError(f"{path} is not used, because it is no file of this user's alone; {_remedy()}")
+
+
 def _own(path: str, found: os.stat_result) -> str:
     """Return our directory in one that is not ours alone."""
     if not found.st_mode & _OTHERS_WRITE:

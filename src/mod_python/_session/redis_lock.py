@@ -36,6 +36,8 @@ class RedisLocks:
         self.name = name
         self._renewer = _Renewer(expiry / 3)
 
+    pause = 2 * _PAUSE
+
     def acquire(self, key: str, deadline: float) -> _Taken | None:
         """Take a lock; see `locks.Outer`.
 

@@ -59,6 +59,7 @@ class Store:
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
+                max_connections=1 << 16,  # there are never more than threads
                 # Once: a connection that was idle may have been closed by the server.
                 retry=Retry(NoBackoff(), 1),
             )

@@ -11,7 +11,7 @@ from . import options as opt
 from .base import BaseSession, locks_in
 from .errors import SessionError, SessionUnavailable
 from .locks import Locks
-from .private import check_file, directory, open_own
+from .private import check_file, create_own, directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._idle: list[sqlite3.Connection] = []
+        # Each with the number of the file that it has open.
+        self._idle: list[tuple[sqlite3.Connection, int]] = []
         self._pid = os.getpid()
 
     def run(self, statement: str, *arguments: object) -> tuple[list[Any], int]:
@@ -61,12 +62,12 @@ class Database:
 
         connection = None
         try:
-            connection = self._take()
+            connection, inode = self._take()
             cursor = connection.execute(statement, arguments)
             row = cursor.fetchone()
             found = [] if row is None else list(row), cursor.rowcount
             cursor.close()
-            self._idle.append(connection)
+            self._idle.append((connection, inode))
         except sqlite3.Error as exc:
             if connection is not None:
                 connection.close()
@@ -76,25 +77,32 @@ class Database:
             raise SessionError(message) from None
         return found
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> tuple[sqlite3.Connection, int]:
         if self._pid != os.getpid():  # connections do not outlive a fork
             self._idle, self._pid = [], os.getpid()
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            return self._open()
-        if not os.path.exists(self.path):
-            # Somebody has tidied up; go on with a new one.
+        while True:
+            try:
+                connection, inode = self._idle.pop()
+            except IndexError:
+                connection = self._open()
+                return connection, self._inode()
+            if inode == self._inode():
+                return connection, inode
+            # Somebody has tidied up; go on with the file that others find.
             connection.close()
-            self.close()
-            return self._open()
-        return connection
+
+    def _inode(self) -> int:
+        """The number of the file that has the name now; 0 if there is none."""
+        try:
+            return os.stat(self.path).st_ino
+        except FileNotFoundError:
+            return 0
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3
 
         # SQLite would make it readable for everybody.
-        os.close(open_own(self.path))
+        create_own(self.path)
         connection = sqlite3.connect(self.path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
         # One at a time: who changes the mode of a new database does not wait for others who do.
         held = locks_in(os.path.dirname(self.path)).take("opening of a database", _TIMEOUT)
@@ -116,7 +124,7 @@ class Database:
         """Close the connections that nobody uses."""
         while self._idle:
             try:
-                self._idle.pop().close()
+                self._idle.pop()[0].close()
             except IndexError:
                 return
 
