@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 
+import hypothesis
+
 from mod_python import apache
 from tests.policy_fakes import FakeLog
 
-__all__ = ["BOUNDARY", "MULTIPART", "FormRequest", "multipart_body", "part"]
+__all__ = ["BOUNDARY", "MULTIPART", "FormRequest", "multipart_body", "part", "steady"]
 
 BOUNDARY = b"----x27"
 MULTIPART = "multipart/form-data; boundary=----x27"
 URLENCODED = "application/x-www-form-urlencoded"
+
+
+#: For tests with random data: always the same, and as slow as the machine is.
+steady = hypothesis.settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 
 
 class FormRequest(FakeLog):

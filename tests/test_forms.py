@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mod_python import apache, util
 from mod_python.errors import SERVER_RETURN
-from tests.form_requests import URLENCODED, FormRequest
+from tests.form_requests import URLENCODED, FormRequest, steady
 
 
 def form(args: str, **how: Any) -> util.FieldStorage:
@@ -33,7 +33,7 @@ def refused(request: FormRequest, status: int, message: str, **how: Any) -> None
 
 def test_signatures() -> None:
     """What programs rely on; more may follow, by keyword."""
-    expected = {
+    expected: dict[Any, str] = {
         util.FieldStorage: "req, keep_blank_values=0, strict_parsing=0, file_callback=None, field_callback=None",
         util.FieldStorage.get: "self, name, default=None",
         util.FieldStorage.getfirst: "self, name, default=None",
@@ -106,12 +106,14 @@ def test_a_query_string_is_str_or_bytes() -> None:
             util.parse_qs(wrong)  # type: ignore[type-var]
 
 
+@steady
 @given(st.text())
 def test_any_str_has_a_result(text: str) -> None:
     for name, value in util.parse_qsl(text, 1):
         assert type(name) is type(value) is str
 
 
+@steady
 @given(st.binary())
 def test_str_and_bytes_say_the_same(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
@@ -121,6 +123,7 @@ def test_str_and_bytes_say_the_same(data: bytes) -> None:
     assert pairs == util.parse_qsl(data, 1)
 
 
+@steady
 @given(st.lists(st.tuples(st.text(), st.text())))
 def test_what_urlencode_makes_is_understood(pairs: list[tuple[str, str]]) -> None:
     from urllib.parse import urlencode
@@ -148,6 +151,7 @@ def test_parse_header() -> None:
             util.parse_header(wrong)  # type: ignore[type-var]
 
 
+@steady
 @given(st.text() | st.binary())
 def test_any_header_has_a_result(line: str | bytes) -> None:
     value, parameters = util.parse_header(line)  # type: ignore[type-var]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mod_python import util
-from tests.form_requests import MULTIPART, URLENCODED, FormRequest, multipart_body, part
+from tests.form_requests import MULTIPART, URLENCODED, FormRequest, multipart_body, part, steady
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -38,12 +38,12 @@ def compare(theirs: Any, ours: util.FieldStorage) -> None:
     assert sorted(theirs) == sorted(ours)
     assert len(theirs) == len(ours)
     assert [field.name for field in theirs.list or []] == [field.name for field in ours.list]
-    for name in [*theirs, "missing"]:
+    for name in [*theirs, MISSING]:
         assert (name in theirs) == (name in ours)
         first, ours_first = theirs.getfirst(name), ours.getfirst(name)
         assert first == (ours_first.value if ours_first is not None else None)
         assert theirs.getlist(name) == [field.value for field in ours.getlist(name)]
-        if name == "missing":
+        if name == MISSING:
             for storage in (theirs, ours):
                 with pytest.raises(KeyError):
                     storage[name]
@@ -59,9 +59,12 @@ def compare(theirs: Any, ours: util.FieldStorage) -> None:
             assert (found.filename or None) == ours_found.filename
 
 
+#: A name that is longer than any that is made up.
+MISSING = "not there"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
+@steady
 @given(st.lists(st.tuples(TEXT.filter(bool), TEXT), max_size=8), st.booleans(), st.booleans())
 def test_urlencoded(pairs: list[tuple[str, str]], post: bool, blank: bool) -> None:
     from urllib.parse import urlencode

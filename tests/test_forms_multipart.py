@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mod_python import apache, util
 from mod_python.errors import SERVER_RETURN, ConnectionClosed
-from tests.form_requests import BOUNDARY, MULTIPART, FormRequest, multipart_body, part
+from tests.form_requests import BOUNDARY, MULTIPART, FormRequest, multipart_body, part, steady
 
 
 def form(*parts: bytes, content_type: str = MULTIPART, **how: Any) -> util.FieldStorage:
@@ -345,6 +345,7 @@ TRICKY = st.lists(
 CONTENT = (st.binary(max_size=300) | TRICKY).filter(lambda data: b"--" + BOUNDARY not in data)
 
 
+@steady
 @given(
     contents=st.lists(st.tuples(CONTENT, st.booleans()), max_size=6),
     size=st.integers(min_value=1, max_value=200),
@@ -402,11 +403,13 @@ LINES = st.lists(
 ).map(b"\r\n".join)
 
 
+@steady
 @given(body=LINES, size=st.integers(min_value=1, max_value=100))
 def test_any_lines_have_an_answer(body: bytes, size: int) -> None:
     answered(body, MULTIPART, size)
 
 
+@steady
 @given(
     body=st.binary(max_size=500),
     kind=st.text(st.characters(min_codepoint=9, max_codepoint=255, exclude_characters="\r\n"), max_size=30),
@@ -417,6 +420,7 @@ def test_any_bytes_have_an_answer(body: bytes, kind: str, size: int) -> None:
     answered(body, "multipart/x; boundary=" + kind, size)
 
 
+@steady
 @given(st.lists(st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 5), st.binary(max_size=3)), max_size=4))
 def test_a_form_that_was_damaged_has_an_answer(changes: list[tuple[int, int, bytes]]) -> None:
     body = WHOLE
