@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -635,6 +636,19 @@ class TestVariables:
         )
         psp.PSP(req).run()
         assert req.sent == b"5"
+
+    def test_a_run_leaves_no_circles(self) -> None:
+        req = Request()
+        made = psp.PSP(req, string="<% x = [1] %><%= x %><% psp.redirect %>")
+        made.run()
+        gc.collect()
+        gc.disable()
+        try:
+            made.run()
+            psp.PSP(req, string="another <%= req %>").run()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
     def test_a_page_in_a_page(self) -> None:
         req = Request()
