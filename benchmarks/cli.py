@@ -12,12 +12,12 @@ from benchmarks import report
 from benchmarks.filters import filter_peers, measure_downloads
 from benchmarks.load import LoadError, Work, measure
 from benchmarks.memory import MemoryResults, run_memory
-from benchmarks.peers import MPMS, Peer, echo_peers, fits, hello_peers, publisher_peers, select, wsgi_peers
+from benchmarks.peers import MPMS, Peer, echo_peers, fits, hello_peers, psp_peers, publisher_peers, select, wsgi_peers
 from benchmarks.profiler import profile
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
-PROFILED = ("echo", "hello", "publisher", "wsgi")
+PROFILED = ("echo", "hello", "publisher", "psp", "wsgi")
 SUITES = (*PROFILED, "filter", "memory")
 #: Where lines go back and forth; in the others requests are made.
 ECHO_SUITES = ("echo",)
@@ -119,6 +119,7 @@ class _Run:
             "echo": echo_peers(echo_mpms),
             "hello": hello_peers(hello_mpms),
             "publisher": publisher_peers(hello_mpms),
+            "psp": psp_peers(hello_mpms),
             "wsgi": wsgi_peers(hello_mpms),
             "filter": filter_peers(hello_mpms),
         }

@@ -128,6 +128,22 @@ def _publisher(family: str, mpm: str) -> Opener:
     return open_
 
 
+def _python_psp(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            modules=modules,
+            directives='PythonInterpreter main_interpreter\n<Directory "@ROOT@/htdocs/app">\n'
+            "    SetHandler mod_python\n    PythonHandler mod_python.psp\n</Directory>",
+            files={"htdocs/app/hello.psp": _app("hello.psp")},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-psp-{mpm}", config, sizes)
+
+    return open_
+
+
 # ---------------------------------------------------------------- httpd's modules
 
 #: The page as a file: what ``static`` serves. The others have it too, so that all look through the same directory.
@@ -272,6 +288,15 @@ def hello_peers(mpms: tuple[str, ...]) -> list[Peer]:
             Peer(f"mod_lua-{mpm}", "mod_lua", mpm, _mod_lua(mpm), baseline, "/app/hello.lua"),
         ]
     return peers
+
+
+def psp_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants of the measurements of PSP pages: the two generations of mod_python."""
+    return [
+        Peer(f"{family}-{mpm}", family, mpm, _python_psp(family, mpm), f"{OLD}-{mpm}", "/app/hello.psp")
+        for mpm in mpms
+        for family in (OURS, OLD)
+    ]
 
 
 def publisher_peers(mpms: tuple[str, ...]) -> list[Peer]:

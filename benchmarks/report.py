@@ -33,6 +33,7 @@ RATIO_BARS = {
     ("hello", OURS + FLUSHED, OLD + FLUSHED): 1.6,
     ("publisher", OURS, OLD): 2.0,
     ("wsgi", OURS, "mod_wsgi"): 1.0,
+    ("psp", OURS, OLD): 2.0,
     ("filter", OURS, "c_filter"): 0.7,
     ("filter", OURS, "ext_filter"): 1.0,
 }

@@ -262,3 +262,26 @@ class TestWsgi:
         assert text.count("<li>") == 100
         assert "<li>19</li>" not in text
         assert "<li>119</li>" in text
+
+
+class TestPages:
+    def test_notes(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "pages"))
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        first = server.get("/notes.psp")
+        assert "<h1>Notes: 0</h1>" in first.text
+        cookie = {"Cookie": first.headers["Set-Cookie"].partition(";")[0]}
+        for number, text in enumerate((b"buy%20tea", b"%3Cb%3E%20%26%20so%20on"), 1):
+            added = server.request("POST", "/notes.psp", b"text=" + text, {**form, **cookie})
+            assert (added.status, added.headers["Location"]) == (302, "/notes.psp")
+            assert f"<h1>Notes: {number}</h1>" in server.get("/notes.psp", cookie).text
+        assert "<ul>\n<li>buy tea</li>\n<li>&lt;b&gt; &amp; so on</li>\n</ul>" in server.get("/notes.psp", cookie).text
+
+        refused = server.request("POST", "/notes.psp", b"text=" + 81 * b"x", {**form, **cookie})
+        assert refused.status == 400
+        assert "<h1>Sorry</h1>\n\n<p>A note has at most 80 characters.</p>" in refused.text
+        assert "<h1>Notes: 2</h1>" in server.get("/notes.psp", cookie).text
+
+    def test_included_files_are_not_served(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "pages"))
+        assert server.get("/head.inc").status == 403
