@@ -132,6 +132,13 @@ def upload(req, f):
     return f"{f.filename} {f.file.read()!r}"
 
 
+def same(req):
+    import helper
+    entry = __mp_info__.entry
+    entry.stamp, entry.checked = None, 0.0  # as if the file had changed
+    return str(helper.names_of("./pages.py") is globals())
+
+
 class Chain:
     def __init__(self, left):
         self.left = left
@@ -371,6 +378,7 @@ def inner(req):
 FILES = {
     "pages.py": PAGES,
     "locked.py": LOCKED,
+    "helper.py": "from mod_python import apache\ndef names_of(path):\n    return vars(apache.import_module(path))\n",
     "area.py": AREA,
     "marked/index.py": MARKED,
     "debug/index.py": DEBUG,
@@ -490,6 +498,7 @@ def test_redirect(server: Server) -> None:
         ("chain", "end of chain"),
         ("partial", "partial"),
         ("cached?name=y", "cached y"),
+        ("same", "True"),
         ("form_kept?x=1&x=2", "True['1', '2']"),
     ],
 )
@@ -719,3 +728,72 @@ def test_checks_of_a_module(server: Server) -> None:
 )
 def test_marked_only(server: Server, path: str, status: int) -> None:
     assert server.get(f"/marked/{path}").status == status
+
+
+# ---- other phases
+
+
+PHASES = """
+from mod_python import apache
+
+def loghandler(req):
+    x = req.form.get("x", None) if hasattr(req, "form") else ""
+    req.log_error("logged: %s %s %s" % (req.uri, x, req.filename.rpartition("/")[2]), apache.APLOG_NOTICE)
+    return apache.OK
+
+def fixuphandler(req):
+    if req.args == "marked":
+        req.get_options()["mod_python.publisher.marked_only"] = "On"
+    if req.args == "form":
+        req.form = Form()
+    return apache.OK
+
+class Form:
+    list = ()
+"""
+
+
+def test_other_phases_see_what_the_publisher_leaves() -> None:
+    config = """
+    <Directory ${SITE}/htdocs>
+        PythonLogHandler ${SITE}/htdocs/phases.py
+        PythonFixupHandler ${SITE}/htdocs/phases.py
+    </Directory>
+    """
+    page = "def index(req):\n    return type(req.form).__name__\n"
+    with site({"index.py": page, "phases.py": PHASES}, config) as server:
+        assert server.get("/").text == "FieldStorage"
+        server.wait_for_log(r"logged: / None index\.py")
+        assert server.get("/index?x=1").text == "FieldStorage"
+        server.wait_for_log(r"logged: /index 1 index\.py")
+        assert server.get("/?marked").status == 403
+
+
+def test_a_form_that_is_there_is_used() -> None:
+    config = "<Directory ${SITE}/htdocs>\n    PythonFixupHandler ${SITE}/htdocs/phases.py\n</Directory>"
+    page = (
+        "def index(req):\n    return 'x'\nindex = 'text'\ndef show(req, **more):\n    return type(req.form).__name__\n"
+    )
+    phases = PHASES.replace(
+        "list = ()", "class list(list):\n        def table(self):\n            return {}\n    list = list()"
+    )
+    with site({"index.py": page, "phases.py": phases}, config) as server:
+        assert server.get("/?form").text == "text"
+        assert server.get("/show?form").text == "Form"
+
+
+def test_requests_leave_nothing_behind() -> None:
+    """The object of a request that nobody looks at again goes at once; others with the request."""
+    page = """
+import gc
+kept = []
+
+def count(req):
+    return str(len([o for o in gc.get_objects() if type(o).__name__ in ("FieldStorage", "mp_request")]))
+"""
+    with site({"index.py": page}, processes=1) as server:
+        first = server.get("/count").text
+        for _ in range(5):
+            server.get("/count?x=1")
+        # The end of a request may come after its answer.
+        server.wait_until(lambda: server.get("/count").text == first, 30, "the objects to go")
