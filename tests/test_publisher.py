@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -762,8 +763,10 @@ def test_other_phases_see_what_the_publisher_leaves() -> None:
     """
     page = "def index(req):\n    return type(req.form).__name__\n"
     with site({"index.py": page, "phases.py": PHASES}, config) as server:
-        assert server.get("/").text == "FieldStorage"
-        server.wait_for_log(r"logged: / None index\.py")
+        for path in ("/", "/", "/index"):  # the second one goes the short way
+            assert server.get(path).text == "FieldStorage"
+        server.wait_for_log(r"logged: /index None index\.py")
+        assert len(re.findall(r"logged: / None index\.py", server.error_log)) == 2
         assert server.get("/index?x=1").text == "FieldStorage"
         server.wait_for_log(r"logged: /index 1 index\.py")
         assert server.get("/?marked").status == 403
@@ -780,6 +783,75 @@ def test_a_form_that_is_there_is_used() -> None:
     with site({"index.py": page, "phases.py": phases}, config) as server:
         assert server.get("/?form").text == "text"
         assert server.get("/show?form").text == "Form"
+
+
+CHANGING = """
+from mod_python.publisher import publish
+
+def index(req):
+    return "first"
+
+def lock(req):
+    globals()["__auth__"] = lambda req, user, password: password == "x"
+    return "locked"
+
+def lock_page(req):
+    page.__access__ = False
+    return "locked"
+
+def page(req):
+    return "page"
+
+def swap(req):
+    globals()["index"] = lambda req: "second"
+    return "swapped"
+
+def new_code(req):
+    def inner(req):
+        def __auth__(req, user, password):
+            return False
+        return "never"
+    index.__code__ = inner.__code__
+    return "exchanged"
+
+@publish
+def marked(req):
+    return "marked"
+
+marked_and_more = publish(lambda req: "marked and more")
+marked_and_more.more = 1
+"""
+
+
+def test_what_a_program_changes_counts_at_once() -> None:
+    with site({"index.py": CHANGING}, processes=1) as server:
+        for _ in range(3):
+            assert server.get("/").text == "first"
+            assert server.get("/page").text == "page"
+        assert server.get("/lock_page").text == "locked"
+        assert server.get("/page").status == 403
+        server.get("/swap")
+        assert server.get("/").text == "second"
+        server.get("/new_code")
+        assert server.get("/").status == 401
+        server.get("/lock")
+        assert server.get("/marked").status == 401
+        assert server.get("/marked", basic("u", "x")).text == "marked"
+
+
+def test_marks_the_second_time() -> None:
+    """What was published a moment ago is looked at less closely, but closely enough."""
+    config = """
+    <Location /strict>
+        PythonOption mod_python.publisher.marked_only On
+    </Location>
+    Alias /strict ${SITE}/htdocs
+    """
+    with site({"index.py": CHANGING}, config, processes=1, modules=["mod_alias"]) as server:
+        for _ in range(3):
+            for path in ("index", "page", "marked", "marked_and_more"):
+                assert server.get(f"/{path}").status == 200
+                assert server.get(f"/strict/{path}").status == (200 if "marked" in path else 403)
 
 
 def test_requests_leave_nothing_behind() -> None:
