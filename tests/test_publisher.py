@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -130,6 +131,13 @@ def form_kept(req):
 
 def upload(req, f):
     return f"{f.filename} {f.file.read()!r}"
+
+
+def same(req):
+    import helper
+    entry = __mp_info__.entry
+    entry.stamp, entry.checked = None, 0.0  # as if the file had changed
+    return str(helper.names_of("./pages.py") is globals())
 
 
 class Chain:
@@ -371,6 +379,7 @@ def inner(req):
 FILES = {
     "pages.py": PAGES,
     "locked.py": LOCKED,
+    "helper.py": "from mod_python import apache\ndef names_of(path):\n    return vars(apache.import_module(path))\n",
     "area.py": AREA,
     "marked/index.py": MARKED,
     "debug/index.py": DEBUG,
@@ -490,6 +499,7 @@ def test_redirect(server: Server) -> None:
         ("chain", "end of chain"),
         ("partial", "partial"),
         ("cached?name=y", "cached y"),
+        ("same", "True"),
         ("form_kept?x=1&x=2", "True['1', '2']"),
     ],
 )
@@ -719,3 +729,143 @@ def test_checks_of_a_module(server: Server) -> None:
 )
 def test_marked_only(server: Server, path: str, status: int) -> None:
     assert server.get(f"/marked/{path}").status == status
+
+
+# ---- other phases
+
+
+PHASES = """
+from mod_python import apache
+
+def loghandler(req):
+    x = req.form.get("x", None) if hasattr(req, "form") else ""
+    req.log_error("logged: %s %s %s" % (req.uri, x, req.filename.rpartition("/")[2]), apache.APLOG_NOTICE)
+    return apache.OK
+
+def fixuphandler(req):
+    if req.args == "marked":
+        req.get_options()["mod_python.publisher.marked_only"] = "On"
+    if req.args == "form":
+        req.form = Form()
+    return apache.OK
+
+class Form:
+    list = ()
+"""
+
+
+def test_other_phases_see_what_the_publisher_leaves() -> None:
+    config = """
+    <Directory ${SITE}/htdocs>
+        PythonLogHandler ${SITE}/htdocs/phases.py
+        PythonFixupHandler ${SITE}/htdocs/phases.py
+    </Directory>
+    """
+    page = "def index(req):\n    return type(req.form).__name__\n"
+    with site({"index.py": page, "phases.py": PHASES}, config) as server:
+        for path in ("/", "/", "/index"):  # the second one goes the short way
+            assert server.get(path).text == "FieldStorage"
+        server.wait_for_log(r"logged: /index None index\.py")
+        assert len(re.findall(r"logged: / None index\.py", server.error_log)) == 2
+        assert server.get("/index?x=1").text == "FieldStorage"
+        server.wait_for_log(r"logged: /index 1 index\.py")
+        assert server.get("/?marked").status == 403
+
+
+def test_a_form_that_is_there_is_used() -> None:
+    config = "<Directory ${SITE}/htdocs>\n    PythonFixupHandler ${SITE}/htdocs/phases.py\n</Directory>"
+    page = (
+        "def index(req):\n    return 'x'\nindex = 'text'\ndef show(req, **more):\n    return type(req.form).__name__\n"
+    )
+    phases = PHASES.replace(
+        "list = ()", "class list(list):\n        def table(self):\n            return {}\n    list = list()"
+    )
+    with site({"index.py": page, "phases.py": phases}, config) as server:
+        assert server.get("/?form").text == "text"
+        assert server.get("/show?form").text == "Form"
+
+
+CHANGING = """
+from mod_python.publisher import publish
+
+def index(req):
+    return "first"
+
+def lock(req):
+    globals()["__auth__"] = lambda req, user, password: password == "x"
+    return "locked"
+
+def lock_page(req):
+    page.__access__ = False
+    return "locked"
+
+def page(req):
+    return "page"
+
+def swap(req):
+    globals()["index"] = lambda req: "second"
+    return "swapped"
+
+def new_code(req):
+    def inner(req):
+        def __auth__(req, user, password):
+            return False
+        return "never"
+    index.__code__ = inner.__code__
+    return "exchanged"
+
+@publish
+def marked(req):
+    return "marked"
+
+marked_and_more = publish(lambda req: "marked and more")
+marked_and_more.more = 1
+"""
+
+
+def test_what_a_program_changes_counts_at_once() -> None:
+    with site({"index.py": CHANGING}, processes=1) as server:
+        for _ in range(3):
+            assert server.get("/").text == "first"
+            assert server.get("/page").text == "page"
+        assert server.get("/lock_page").text == "locked"
+        assert server.get("/page").status == 403
+        server.get("/swap")
+        assert server.get("/").text == "second"
+        server.get("/new_code")
+        assert server.get("/").status == 401
+        server.get("/lock")
+        assert server.get("/marked").status == 401
+        assert server.get("/marked", basic("u", "x")).text == "marked"
+
+
+def test_marks_the_second_time() -> None:
+    """What was published a moment ago is looked at less closely, but closely enough."""
+    config = """
+    <Location /strict>
+        PythonOption mod_python.publisher.marked_only On
+    </Location>
+    Alias /strict ${SITE}/htdocs
+    """
+    with site({"index.py": CHANGING}, config, processes=1, modules=["mod_alias"]) as server:
+        for _ in range(3):
+            for path in ("index", "page", "marked", "marked_and_more"):
+                assert server.get(f"/{path}").status == 200
+                assert server.get(f"/strict/{path}").status == (200 if "marked" in path else 403)
+
+
+def test_requests_leave_nothing_behind() -> None:
+    """The object of a request that nobody looks at again goes at once; others with the request."""
+    page = """
+import gc
+kept = []
+
+def count(req):
+    return str(len([o for o in gc.get_objects() if type(o).__name__ in ("FieldStorage", "mp_request")]))
+"""
+    with site({"index.py": page}, processes=1) as server:
+        first = server.get("/count").text
+        for _ in range(5):
+            server.get("/count?x=1")
+        # The end of a request may come after its answer.
+        server.wait_until(lambda: server.get("/count").text == first, 30, "the objects to go")

@@ -23,6 +23,7 @@ cdef class Request(RequestFacts):
     cdef int wsgi_state             # one of WSGI_*; see request_wsgi.pyx
     cdef int wsgi_headers           # headers that were there before start_response()
     cdef apr_off_t wsgi_left        # of Content-Length; -1 if there is none
+    cdef bint form_wanted           # the attribute form is made when it is first looked at
 
     def __init__(self):
         raise TypeError("cannot create 'mp_request' instances")
@@ -70,7 +71,7 @@ cdef class Request(RequestFacts):
         """Whether nothing on this object would be missed."""
         return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
             and self.added is None and self.cleanups is None and self.capsule is None \
-            and self.filters is None
+            and self.filters is None and not (self.form_wanted and mp_seen_later(self.r))
 
     cdef int final_status(self, int status):
         """What httpd gets for an HTTP status that the handlers returned."""
@@ -145,16 +146,18 @@ cdef class Request(RequestFacts):
         """(debug, autoreload, python_path, pdb, importer_path) in force."""
         return self.entry.settings_of_request(self.rec())
 
-    @property
-    def _seen_later(self):
-        """Whether anybody may use this object after the content handler has succeeded.
+    def __getattr__(self, name):
+        """What is not there: an error, but for the form of a published page."""
+        if self.form_wanted and name == "form" and self.r != NULL:
+            self.form_wanted = False
+            from mod_python.util import FieldStorage
+            form = self.form = FieldStorage(self, 1)
+            return form
+        raise AttributeError("'%s' object has no attribute '%s'" % (type(self).__name__, name))
 
-        If nobody does and it has no attributes, it is dropped at once; else Python is
-        entered once more when the request ends.
-        """
-        cdef request_rec *r = self.rec()
-        return self.added is not None or self.cleanups is not None or self.filters is not None \
-            or self.capsule is not None or mp_seen_later(r) != 0
+    def _want_form(self):
+        """Have the attribute form made, a FieldStorage, when it is first looked at."""
+        self.form_wanted = True
 
     # -- handlers and clean-ups that are added while the request is processed ---
 

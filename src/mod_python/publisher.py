@@ -15,6 +15,7 @@ the decorator `publish` can be reached.
 
 from __future__ import annotations
 
+from time import monotonic
 from types import CoroutineType, FunctionType, MethodType
 
 from ._constants import (
@@ -30,6 +31,7 @@ from ._constants import (
 from ._dispatch import importer as _importer
 from ._dispatch import scope as _scope
 from ._dispatch.lines import plain
+from ._forms.apply import _accepted
 from ._publisher import checks, kinds, output, routes
 from .errors import SERVER_RETURN
 from .util import FieldStorage, apply_fs_data
@@ -52,6 +54,7 @@ _MOST_CALLS = 100
 
 _MISSING: Any = object()
 _METHODS = (M_GET, M_POST)
+_SWITCHED = frozenset(("On", "on", "1", "yes", "Off", "off", "0", "no"))
 
 
 # -- for applications ------------------------------------------------------------
@@ -122,6 +125,43 @@ def handler(req: Any) -> int:
         SERVER_RETURN: 401, 403 or 400.
         Exception: what the module or the object raises.
     """
+    # The short way, for a function that was published a moment ago, a request without a
+    # form, and nothing that the long way would have to look at.
+    filename = req.filename
+    route = routes.known.get((filename, req.path_info))
+    if route is not None and route.function is not None and monotonic() < route.due:
+        entry = route.entry
+        module: Any = entry.module
+        function = route.function
+        if (
+            module is route.module
+            and not entry.dirty
+            and req.method_number == M_GET
+            and not req.args
+            and not req.__dict__
+        ):
+            names = module.__dict__
+            own = function.__dict__
+            marked_only = req._option(MARKED_ONLY)
+            if (
+                names.get(route.names[0]) is function
+                and function.__code__ is route.code
+                and "__auth__" not in names
+                and "__access__" not in names
+                and (marked_only is None if not own else len(own) == 1 and own.get(kinds.MARK) is True)
+                and (marked_only is None or marked_only in _SWITCHED)
+            ):
+                if filename != entry.file:
+                    req.filename = entry.file
+                req._want_form()
+                result = function(req=req) if route.takes_request else function()
+                if result.__class__ is str:
+                    output.send(req, result)
+                else:
+                    visitor = checks.Visitor(req)
+                    _send(req, _resolved(req, result, route, visitor), route, bool(req.settings[0]))
+                return OK
+
     if req.method_number not in _METHODS:
         req.allow_methods(["GET", "HEAD", "POST"], 1)
         return HTTP_METHOD_NOT_ALLOWED
@@ -130,22 +170,14 @@ def handler(req: Any) -> int:
         return HTTP_NOT_FOUND
     entry = route.entry
     settings = req.settings
-    importer = _importer.default()
     # A module that the request has obtained already stays the same.
     seen = req.__dict__.get("_mp_seen")
-    module: Any = None if seen is None else seen.get(entry.label)
+    module = None if seen is None else seen.get(entry.label)
     if module is None:
-        module = importer.get(entry, bool(settings[1]), bool(settings[0]))
+        module = _importer.default().get(entry, bool(settings[1]), bool(settings[0]))
     if req.filename != entry.file:
         req.filename = entry.file
-    try:
-        _publish(req, module, route, bool(settings[0]))
-    except SERVER_RETURN:
-        raise
-    except BaseException:
-        if settings[0]:  # for the report
-            req.__dict__.setdefault("_mp_seen", {})[entry.label] = module
-        raise
+    _publish(req, module, route, bool(settings[0]))
     return OK
 
 
@@ -153,14 +185,18 @@ def _publish(req: Any, module: Any, route: Route, debug: bool) -> None:
     visitor = checks.Visitor(req)
     marked_only = req._option(MARKED_ONLY)
     obj = _walk(req, module, route.names, visitor, marked_only is not None and _is_on(marked_only))
+    if obj.__class__ is FunctionType and len(route.names) == 1 and checks.is_free(obj):
+        accepted, _, more = _accepted(obj)
+        route.takes_request = more or "req" in accepted
+        route.code = obj.__code__
+        route.module = module
+        route.function = obj
     if callable(obj):
-        form = req.__dict__.get("form")
-        own = form is None
-        if own:
-            form = req.form = FieldStorage(req, keep_blank_values=1)
-        obj = _called(req, obj, form, route.names, visitor)
-        if own and not form.list and not req._seen_later and req.__dict__.get("form") is form:
-            del req.form  # nobody will miss it
+        obj = _resolved(req, _call(req, obj, visitor), route, visitor)
+    _send(req, obj, route, debug)
+
+
+def _send(req: Any, obj: Any, route: Route, debug: bool) -> None:
     if obj is not None:
         output.send(req, obj)
     elif debug and not req._bytes_queued and req.next is None:
@@ -215,23 +251,30 @@ def _refusal(req: Any, names: tuple[str, ...], why: str) -> SERVER_RETURN:
     return SERVER_RETURN(HTTP_FORBIDDEN)
 
 
-def _called(req: Any, obj: Any, form: Any, names: tuple[str, ...], visitor: checks.Visitor) -> Any:
-    """Return what comes of calling an object, and of calling that in turn if it can be called."""
-    calls = 0
-    while callable(obj):
-        if calls >= _MOST_CALLS:
-            raise plain(RuntimeError(f"the result of a call could be called {_MOST_CALLS} times in turn"))
-        if calls:  # the first one was looked at on the way
-            visitor.enter(obj)
-        if not isinstance(obj, (FunctionType, MethodType)):
-            visitor.call(obj)
-        calls += 1
-        obj = apply_fs_data(obj, form, req=req)
-        if obj.__class__ is str or obj is None:
-            return obj
+def _call(req: Any, obj: Any, visitor: checks.Visitor) -> Any:
+    """Call an object with the fields of the form that it has parameters for."""
+    if not isinstance(obj, (FunctionType, MethodType)):
+        visitor.call(obj)
+    form = req.__dict__.get("form")
+    if form is None:
+        form = req.form = FieldStorage(req, keep_blank_values=1)
+    return apply_fs_data(obj, form, req=req)
+
+
+def _resolved(req: Any, obj: Any, route: Route, visitor: checks.Visitor) -> Any:
+    """Return what is to be sent for the result of a call: of calling that in turn, if it can be called."""
+    calls = 1
+    while obj is not None and obj.__class__ is not str:
         if isinstance(obj, CoroutineType):
             obj.close()  # or Python would warn that it was never awaited
             raise plain(TypeError("an 'async def' function cannot be published"))
         if not kinds.is_publishable(obj):
-            raise _refusal(req, names, f"the result, {_a(obj)}, is not published")
+            raise _refusal(req, route.names, f"the result, {_a(obj)}, is not published")
+        if not callable(obj):
+            break
+        if calls >= _MOST_CALLS:
+            raise plain(RuntimeError(f"the result of a call could be called {_MOST_CALLS} times in turn"))
+        calls += 1
+        visitor.enter(obj)
+        obj = _call(req, obj, visitor)
     return obj

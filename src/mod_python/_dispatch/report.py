@@ -294,7 +294,7 @@ def request(
             if _begun(req):
                 return _cut_off(req)
             if debug:
-                return _send_page(req, [*lines, *_modules(req, handler)])
+                return _send_page(req, [*lines, *_modules(req, handler, exc)])
     except BaseException as failure:
         last_resort(failure, exc)
     return HTTP_INTERNAL_SERVER_ERROR
@@ -317,14 +317,16 @@ def _cut_off(req: Any) -> int:
     return DONE
 
 
-def _modules(req: Any, handler: Handler) -> list[str]:
+def _modules(req: Any, handler: Handler, exc: BaseException) -> list[str]:
     """What is said about the modules of a request, for the client only."""
-    from . import graph, importer
+    from . import graph, importer, scope
 
     # Without it the handler's module is an ordinary one (the publisher, say), or could not be found.
     first = handler.entry
     labels = importer.default().labels if first is None else first.importer.labels
     seen = [labels[label] for label in getattr(req, "_mp_seen", None) or () if label in labels]
+    if first is None:
+        first = scope.run_by(exc)
     if first is not None:
         seen.insert(0, first)
     return ["", "Modules of this request:", *graph.listing(seen)] if seen else []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from .handler import Handler
+    from .modules import Entry
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -134,4 +135,19 @@ def current() -> Scope | None:
                     return Scope(req or values[local].connection, handler, settings, req is not None)
                 return Scope(values[local], handler, settings, local == "req", running)
         frame = frame.f_back
+    return None
+
+
+def run_by(exc: BaseException) -> Entry | None:
+    """Return the record of the module that a handler ran when an exception was raised, or None.
+
+    Args:
+        exc: the exception.
+    """
+    traceback = exc.__traceback__
+    while traceback is not None:
+        if id(traceback.tb_frame.f_code) in _providers:
+            entry: Entry | None = traceback.tb_frame.f_locals.get("entry")
+            return entry
+        traceback = traceback.tb_next
     return None

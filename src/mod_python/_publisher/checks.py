@@ -172,6 +172,16 @@ class Visitor:
 _PLAIN = (str, bytes, int, float, list, tuple, dict, set, frozenset, type(None))
 
 
+def is_free(function: FunctionType) -> bool:
+    """Whether a function that was entered has no rules nested in it.
+
+    Args:
+        function: the function.
+    """
+    known = _known.get(id(function.__code__))
+    return known is not None and not known[1]
+
+
 def _inner(obj: Any) -> Any:
     """What an object stands for: the function that was decorated, or that gets more arguments."""
     if isinstance(obj, (partial, partialmethod)):

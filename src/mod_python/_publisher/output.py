@@ -48,19 +48,27 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
+# Content type -> (charset, content type that names it), for those that were set.
+_types: dict[str, tuple[str, str]] = {}
+_MOST_TYPES = 256
+
+
 def _encode(req: Any, text: str) -> bytes:
     """Encode a text as the content type demands that the application has set."""
     content_type = req.content_type
     if content_type is None:
         return _utf8(text)
-    charset = charset_of(content_type)
-    if charset is None:
-        if not req.bytes_sent:
-            req.content_type = f"{content_type}; charset=utf-8"
-        return _utf8(text)
-    if charset.lower() in ("utf-8", "utf8"):
-        return _utf8(text)
-    return text.encode(charset)
+    found = _types.get(content_type)
+    if found is None:
+        charset = charset_of(content_type)
+        found = (charset.lower(), content_type) if charset else ("utf-8", f"{content_type}; charset=utf-8")
+        if len(_types) >= _MOST_TYPES:
+            _types.clear()
+        _types[content_type] = found
+    charset, named = found
+    if named is not content_type and named != content_type and not req.bytes_sent:
+        req.content_type = named
+    return _utf8(text) if charset in ("utf-8", "utf8") else text.encode(charset)
 
 
 def charset_of(content_type: str) -> str | None:

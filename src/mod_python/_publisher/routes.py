@@ -14,6 +14,7 @@ from mod_python._dispatch import importer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType, FunctionType, ModuleType
     from typing import Any
 
     from mod_python._dispatch.modules import Entry
@@ -30,17 +31,27 @@ class Route:
         entry: the importer's record of the module's file.
         names: what to look up, one after the other; at least one.
         due: when to work it out again, in seconds of `time.monotonic`.
+        function: what was found, if it is a function of the module that nothing but
+            what it may change meanwhile stands in the way of; else None.
+        code: its code.
+        module: the module it was found in.
+        takes_request: whether it has a parameter for the request.
     """
 
-    __slots__ = ("due", "entry", "names")
+    __slots__ = ("code", "due", "entry", "function", "module", "names", "takes_request")
 
     def __init__(self, entry: Entry, names: tuple[str, ...], due: float) -> None:
         self.entry = entry
         self.names = names
         self.due = due
+        self.function: FunctionType | None = None
+        self.code: CodeType | None = None
+        self.module: ModuleType | None = None
+        self.takes_request = False
 
 
-_routes: dict[tuple[str | None, str | None], Route] = {}
+#: The routes, by file name and path info of the request.
+known: dict[tuple[str | None, str | None], Route] = {}
 # Extensions of AddHandler, by server.
 _extensions: dict[Any, list[str]] = {}
 
@@ -55,7 +66,7 @@ def find(req: Any) -> Route | None:
         the route, or None if there is no module for it.
     """
     key = (req.filename, req.path_info)
-    route = _routes.get(key)
+    route = known.get(key)
     if route is not None and monotonic() < route.due:
         return route
     return _work_out(req, *key)
@@ -85,9 +96,9 @@ def _work_out(req: Any, filename: str | None, path_info: str | None) -> Route | 
     entry.asked()
     route = Route(entry, names, monotonic() + found.interval)
     if keep:
-        if len(_routes) >= MOST:
-            _routes.clear()
-        _routes[filename, path_info] = route
+        if len(known) >= MOST:
+            known.clear()
+        known[filename, path_info] = route
     return route
 
 
