@@ -59,6 +59,8 @@ def run(source: str) -> str:
         "mod_python._dispatch.handler",
         "mod_python._dispatch.importer",
         "mod_python._dispatch.report",
+        "mod_python.cache",
+        "mod_python.psp",
     ],
 )
 def test_import_is_light(module: str) -> None:

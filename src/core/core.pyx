@@ -66,6 +66,8 @@ from libc.string cimport (
     strspn,
 )
 
+import sys
+
 from httpd cimport *
 
 
@@ -107,6 +109,7 @@ include "finfo.pyx"
 include "request_io.pyx"
 include "request_facts.pyx"
 include "request.pyx"
+include "request_wsgi.pyx"
 include "filter.pyx"
 include "entry.pyx"
 include "services.pyx"

@@ -405,7 +405,7 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     return HTTP_INTERNAL_SERVER_ERROR
 
 
-def cleanup(req: Any, function: object, interpreter: str, exc: BaseException) -> None:
+def cleanup(req: Any, function: object, interpreter: str, exc: BaseException, phase: str = "register_cleanup") -> None:
     """Report an exception of a callable that ran at the end of a request.
 
     Args:
@@ -413,9 +413,10 @@ def cleanup(req: Any, function: object, interpreter: str, exc: BaseException) ->
         function: the callable.
         interpreter: name of the interpreter.
         exc: the exception.
+        phase: what called it.
     """
     try:
-        title = _title(interpreter, "register_cleanup", repr(function))
+        title = _title(interpreter, phase, repr(function))
         emit(req.log_error, _lines(title, [], exc, interpreter), APLOG_ERR)
     except BaseException as failure:
         last_resort(failure, exc)
