@@ -157,6 +157,7 @@ cdef class Request(RequestFacts):
 
     def _want_form(self):
         """Have the attribute form made, a FieldStorage, when it is first looked at."""
+        self.rec()
         self.form_wanted = True
 
     # -- handlers and clean-ups that are added while the request is processed ---
