@@ -171,7 +171,8 @@ SetEnv FROM_CONFIG yes
     PythonInterpreter another
 </Location>
 Alias "/other" "${SITE}/cgi"
-<Location "/nofile">
+Alias "/located" "${SITE}/cgi"
+<Location "/located">
     PythonHandler mod_python.cgihandler
     SetHandler mod_python
 </Location>
@@ -295,9 +296,11 @@ def test_not_found(server: Server, path: str) -> None:
     assert server.get(path).status in ((404,) if path != "/sub" else (301, 403, 404))
 
 
-def test_no_file(server: Server) -> None:
-    assert server.get("/nofile/plain.py").status == 404
-    server.wait_for_log("this request has no file; configure the handler in a <Directory> or <Files> section")
+def test_in_a_location(server: Server) -> None:
+    plain = server.get("/plain.py")
+    located = server.get("/located/plain.py")
+    assert (located.status, located.body) == (200, plain.body)
+    assert server.get("/located/missing.py").status == 404
 
 
 def test_links_inside(server: Server) -> None:
