@@ -350,6 +350,40 @@ def test_another_writes_meanwhile(kit: Kit) -> None:
         assert receive_all(sock) == b""
 
 
+def test_a_peer_that_does_not_read(kit: Kit) -> None:
+    """What is unsent is bounded, and the handler learns of it."""
+    if kit.is_async:
+        body = """
+most = 0
+try:
+    async with asyncio.timeout(0.5):
+        while True:
+            conn.write(b"x" * 65536)
+            await conn.drain()
+            most = max(most, conn.unsent_bytes)
+except TimeoutError:
+    result = ("TimeoutError", max(most, conn.unsent_bytes) <= 3 * 65536)
+"""
+    else:
+        body = """
+conn.write_timeout = 0.5
+try:
+    while True:
+        conn.write(b"x" * 65536)
+except TimeoutError as exc:
+    result = (type(exc).__name__, True)
+"""
+    body += """
+with open(KEPT + "-unread.part", "w") as file:
+    file.write(repr(result))
+os.rename(KEPT + "-unread.part", KEPT + "-unread")
+"""
+    with kit.secure(START + body):
+        name, bounded = ast.literal_eval(kit.wait_kept("unread"))
+        assert name in ("TimeoutError", "ConnectionTimeout")
+        assert bounded
+
+
 def test_close_sends_close_notify(kit: Kit, version: str) -> None:
     with kit.peer(START + "conn.write(b'bye')\nconn.close()\nconn.close()", version=version) as peer:
         assert peer.receive_all() == b"bye"

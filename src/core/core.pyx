@@ -69,6 +69,8 @@ from libc.string cimport (
     strspn,
 )
 
+import sys
+
 from httpd cimport *
 
 
@@ -116,6 +118,7 @@ include "finfo.pyx"
 include "request_io.pyx"
 include "request_facts.pyx"
 include "request.pyx"
+include "request_wsgi.pyx"
 include "filter.pyx"
 include "entry.pyx"
 include "services.pyx"

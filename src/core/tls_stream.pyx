@@ -130,8 +130,9 @@ cdef class TlsStream(Stream):
         """TLS has failed or was given up: what was written stays unsent, and nothing is plain text."""
         self.state = STATE_CLOSED
         self.ended = self.end_told = True
-        buffer_free(&self.tls.text)
-        buffer_free(&self.tls.raw)
+        if self.tls is not None:
+            buffer_free(&self.tls.text)
+            buffer_free(&self.tls.raw)
         return 0
 
     cdef int end_tls(self) except -1:
@@ -176,7 +177,9 @@ cdef class TlsStream(Stream):
                     n = self.wait_and_receive(deadline)
                     mp_gate_in()
                 self.users -= 1
-                if n != READ_END or self.waking or self.state != STATE_HANDLING:
+                if self.state != STATE_HANDLING:    # and the layer may be gone
+                    raise ConnectionClosed("this connection was closed in the TLS handshake")
+                if n != READ_END or self.waking:
                     self.filled(n)
         except BaseException:
             self.break_tls()
@@ -203,8 +206,8 @@ cdef class TlsStream(Stream):
                     n = self.wait_and_receive(deadline)
                     mp_gate_in()
                 self.users -= 1
-                if n == READ_END and (self.waking or self.state != STATE_HANDLING):
-                    return n
+                if self.state != STATE_HANDLING or (n == READ_END and self.waking):
+                    return READ_END if n > 0 else n     # the layer may be gone
             fresh = False
             self.lock_layer()
             try:

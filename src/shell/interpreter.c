@@ -402,6 +402,16 @@ mp_interp *mp_interp_current(void)
     return t ? t->current : NULL;
 }
 
+int mp_claim_asyncio(void)
+{
+    static PyInterpreterState *owner;       /* atomic */
+    PyInterpreterState *nobody = NULL, *current = PyInterpreterState_Get();
+
+    return __atomic_compare_exchange_n(&owner, &nobody, current, 0,
+                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+        || nobody == current;
+}
+
 server_rec *mp_main_server(void)
 {
     return py.server;

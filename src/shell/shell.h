@@ -411,6 +411,9 @@ MP_API void mp_loop_wake(mp_loop *loop);
 MP_API void mp_loop_woken(mp_loop *loop);
 /* 0 or MP_STOP_*: whether this child has been told to end. */
 MP_API int mp_loop_stopping(void);
+
+/* Whether this interpreter is the first to ask; see asyncio_copies.py. */
+MP_API int mp_claim_asyncio(void);
 /* From any thread; and by the loop's own, in the order of arrival. */
 MP_API void mp_loop_add(mp_loop *loop, mp_record *record);
 MP_API mp_record *mp_loop_take(mp_loop *loop);
@@ -487,6 +490,9 @@ void mp_register_providers(apr_pool_t *p);  /* providers.c */
  * callables to run at its end, in the interpreter of this slot. */
 MP_API void mp_add_dynamic(request_rec *r, mp_slot *slot, mp_phase phase);
 MP_API void mp_add_cleanups(request_rec *r, mp_slot *slot);
+/* Whether Python code of handlers or filters may yet see a request, or another
+ * one may lead to it, after its content handler has succeeded. */
+MP_API int mp_seen_later(request_rec *r);
 
 /* The interpreter for a request and a directive in a section (NULL: unknown),
  * and for a connection. */

@@ -28,6 +28,7 @@ import threading
 from time import monotonic
 
 from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, APLOG_WARNING, DECLINED, OK
+from mod_python.errors import ConnectionClosed
 
 from . import report, scope
 from .lines import plain
@@ -175,11 +176,14 @@ class Loop:
             raise RuntimeError("the event loop cannot wait for itself: await the coroutine instead")
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
-            return future.result(seconds)
+            error = future.exception(seconds)
         except TimeoutError:
             if not future.done():
                 future.cancel()
             raise
+        if error is not None:
+            raise error  # here, or the traceback would tell of the future's own functions
+        return future.result()
 
     # -- what goes wrong ------------------------------------------------------------
 
@@ -293,6 +297,9 @@ def hand_over(dispatcher: Dispatcher, conn: _core.Connection, handler: Handler, 
     """
     from mod_python import _core
 
+    if conn.aborted:
+        # Such as in the TLS handshake: the MPM closes it itself, and does not let go of it.
+        raise ConnectionClosed("the peer had gone before the handler began")
     loop = start(dispatcher)
     job = loop.job  # nearly always that of the connection before: thousands need not have one each
     if job[0] is not function or job[1] is not handler:

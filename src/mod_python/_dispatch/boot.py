@@ -49,9 +49,11 @@ def start(name: str, shell_version: str) -> _core.Entry:
 
     from mod_python import _core, apache, version
 
+    from . import asyncio_copies
     from .dispatcher import Dispatcher
 
     private_module()
+    asyncio_copies.install()
     apache.interpreter = name
     # "httpd -X" is -DDEBUG to the MPMs, which then are one process, too.
     one_process = _core.exists_config_define("ONE_PROCESS") or _core.exists_config_define("DEBUG")
