@@ -14,10 +14,12 @@ from benchmarks.load import LoadError, Work
 from benchmarks.memory import MemoryResults, run_memory
 from benchmarks.peers import MPMS, Peer, async_peers, echo_peers, fits, hello_peers, select
 from benchmarks.profiler import profile
+from benchmarks.resp import CONNECTIONS as RESP_CONNECTIONS
+from benchmarks.resp import resp_peers, run_resp
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
-SUITES = ("echo", "async", "hello", "filter", "memory")
+SUITES = ("echo", "async", "resp", "hello", "filter", "memory")
 
 #: MPMs by default: the echo comparison is about all three, the page is served by the default MPM of httpd.
 ECHO_MPMS: tuple[str, ...] = MPMS
@@ -114,6 +116,7 @@ class _Run:
             hello_mpms = MPMS  # the patterns say which
         self._all_echo = echo_peers(echo_mpms)
         self._all_async = async_peers()
+        self._all_resp = resp_peers()
         self._all_hello = hello_peers(hello_mpms)
         self._all_filter = filter_peers(hello_mpms)
         for pattern in self.patterns or ():
@@ -122,15 +125,17 @@ class _Run:
                 raise UnavailableError(f"no contestant fits {pattern!r}; there are: {names}")
         self.echo = select(self._all_echo, self.patterns)
         self.async_ = select(self._all_async, self.patterns)
+        self.resp = select(self._all_resp, self.patterns)
         self.hello = select(self._all_hello, self.patterns)
         self.filter = select(self._all_filter, self.patterns)
         # Each of these keeps the client busy by itself; more of them measure the client.
         self.async_connections: list[int] = options.connections or ([64] if quick else [64, 1000])
+        self.resp_connections: list[int] = options.connections or [RESP_CONNECTIONS]
         self.filter_connections: list[int] = options.connections or [1]
 
     def everyone(self) -> list[Peer]:
         """All contestants before the choice."""
-        return self._all_echo + self._all_async + self._all_hello + self._all_filter
+        return self._all_echo + self._all_async + self._all_resp + self._all_hello + self._all_filter
 
     def memory_peers(self) -> tuple[list[Peer], list[Peer]]:
         """Those of the memory measurements."""
@@ -170,6 +175,9 @@ def _run(tools: Tools, run: _Run, json_path: Path | None) -> int:
         results = run_rounds(tools, "async", run.async_, work, run.async_connections, run.rounds)
         suites.append(results)
         bars += report.suite_bars(results)
+    if "resp" in run.suites and run.resp:
+        for connections in run.resp_connections:
+            suites += run_resp(tools, run.resp, connections, run.rounds, run.seconds)
     if "filter" in run.suites and run.filter:
         work = Work("http", 1, seconds=run.seconds)
         results = run_rounds(
@@ -223,6 +231,8 @@ def main(arguments: list[str] | None = None) -> int:
         run = _Run(options)
         if options.command == "list":
             print("echo:  " + " ".join(peer.name for peer in run.echo))
+            print("async: " + " ".join(peer.name for peer in run.async_))
+            print("resp:  " + " ".join(peer.name for peer in run.resp))
             print("hello: " + " ".join(peer.name for peer in run.hello))
             print("filter: " + " ".join(peer.name for peer in run.filter))
             return 0

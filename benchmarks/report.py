@@ -101,7 +101,8 @@ def _median_of(samples: Iterable[Sample], what: str) -> float:
 
 def table(results: Results, connections: int) -> str:
     """The table of one suite at one number of connections."""
-    unit = {"echo": "round trips/s", "async": "round trips/s", "hello": "requests/s", "filter": "MiB/s"}[results.suite]
+    units = {"echo": "round trips/s", "async": "round trips/s", "filter": "MiB/s"}
+    unit = units.get(results.suite, "requests/s")
     header = ["", f"{unit} [min–max]", "p50 µs", "p95", "p99", "CPU µs", "rate ratio [min–max]", "CPU ratio [min–max]"]
     rows = [header]
     for peer in results.peers:
