@@ -53,7 +53,6 @@ class FakeRequest(FakeLog):
         self.sent_bodyct = 0
         self.body = b""
         self.calls: list[Any] = []
-        self.tls: Any = None
         self._hlist: Any = None
 
     @property
@@ -76,6 +75,7 @@ class FakeConnection(FakeLog):
         super().__init__()
         self.settings = settings
         self.calls: list[Any] = []
+        self.tls: Any = None
         self._hlist: Any = None
 
     @property
