@@ -11,7 +11,7 @@ from mod_python.testing._fake_facts import EXACTLY, HIGH_WATER, LINE, PEEK, Fact
 
 if TYPE_CHECKING:
     from asyncio import BaseProtocol, StreamReader, StreamWriter
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from ssl import SSLContext
     from typing import Any
 
@@ -145,23 +145,23 @@ class FakeAsyncConnection(Facts):
                 return False
         return True
 
-    def readline(self, length: int = 0) -> Awaitable[bytes]:
+    def readline(self, length: int = 0) -> Coroutine[Any, Any, bytes]:
         """Await one line."""
         return self._read(Wanted(LINE, length, self._limit))
 
-    def read(self, length: int = 0) -> Awaitable[bytes]:
+    def read(self, length: int = 0) -> Coroutine[Any, Any, bytes]:
         """Await bytes, at least one."""
         return self._read(self._some(length))
 
-    def readexactly(self, length: int) -> Awaitable[bytes]:
+    def readexactly(self, length: int) -> Coroutine[Any, Any, bytes]:
         """Await exactly so many bytes."""
         return self._read(Wanted(EXACTLY, length, self._limit))
 
-    def readuntil(self, separator: Buffer = b"\n", limit: int | None = None) -> Awaitable[bytes]:
+    def readuntil(self, separator: Buffer = b"\n", limit: int | None = None) -> Coroutine[Any, Any, bytes]:
         """Await what comes up to and including a separator."""
         return self._read(self._until(separator, limit))
 
-    def peek(self, length: int = 1) -> Awaitable[bytes]:
+    def peek(self, length: int = 1) -> Coroutine[Any, Any, bytes]:
         """Await the next bytes and leave them where they are."""
         return self._read(Wanted(PEEK, length, self._limit))
 
@@ -212,15 +212,15 @@ class FakeAsyncConnection(Facts):
                 raise self._late("writing", self._write_timeout)
             self._check_write("flush")
 
-    def drain(self) -> Awaitable[None]:
+    def drain(self) -> Coroutine[Any, Any, None]:
         """Wait while more than ``high_water`` bytes are unsent."""
         return self._drained(self._high_water)
 
-    def flush(self) -> Awaitable[None]:
+    def flush(self) -> Coroutine[Any, Any, None]:
         """Wait until everything is sent."""
         return self._drained(0)
 
-    def write_eof(self) -> Awaitable[None]:
+    def write_eof(self) -> Coroutine[Any, Any, None]:
         """Await that everything is sent and the sending direction closed."""
         self._check_eof()
         return self._half_close()
@@ -237,7 +237,7 @@ class FakeAsyncConnection(Facts):
         server_hostname: str | None = None,
         discard: bool = False,
         suppress_ragged_eofs: bool = True,
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Await that one goes on as if TLS had begun: what is fed and written remains plain."""
         return self._begin_tls(context, discard)
 
@@ -253,6 +253,6 @@ class FakeAsyncConnection(Facts):
             raise ValueError("limit must be at least 1 byte")
         return streams(self, limit)
 
-    def run_protocol(self, factory: Callable[[], BaseProtocol]) -> Awaitable[BaseProtocol]:
+    def run_protocol(self, factory: Callable[[], BaseProtocol]) -> Coroutine[Any, Any, BaseProtocol]:
         """Await that an asyncio protocol has served this connection."""
         return run_protocol(self, factory)
