@@ -25,11 +25,13 @@ from benchmarks.peers import (
     wsgi_peers,
 )
 from benchmarks.profiler import profile
+from benchmarks.resp import CONNECTIONS as RESP_CONNECTIONS
+from benchmarks.resp import resp_peers, run_resp
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
 PROFILED = ("echo", "async", "hello", "publisher", "psp", "wsgi")
-SUITES = (*PROFILED, "filter", "memory")
+SUITES = (*PROFILED, "resp", "filter", "memory")
 #: Where lines go back and forth; in the others requests are made.
 ECHO_SUITES = ("echo", "async")
 
@@ -129,6 +131,7 @@ class _Run:
         self._all = {
             "echo": echo_peers(echo_mpms),
             "async": async_peers(),
+            "resp": resp_peers(),
             "hello": hello_peers(hello_mpms),
             "publisher": publisher_peers(hello_mpms),
             "psp": psp_peers(hello_mpms),
@@ -149,6 +152,8 @@ class _Run:
         if suite == "filter":
             # Each of these keeps the client busy by itself; more of them measure the client.
             return self._asked or [1]
+        if suite == "resp":
+            return self._asked or [RESP_CONNECTIONS]
         if suite == "async":
             return self._asked or ([64] if self._quick else [64, 1000])
         return self.connections
@@ -186,6 +191,10 @@ def _run(tools: Tools, run: _Run, json_path: Path | None) -> int:
     bars: list[report.Bar] = []
     for suite, peers in run.peers.items():
         if suite not in run.suites or not peers:
+            continue
+        if suite == "resp":
+            for connections in run.connections_of(suite):
+                suites += run_resp(tools, peers, connections, run.rounds, run.seconds)
             continue
         protocol = "echo" if suite in ECHO_SUITES else "http"
         work = Work(protocol, 1, seconds=run.seconds, size=run.size)

@@ -350,6 +350,35 @@ def test_another_writes_meanwhile(kit: Kit) -> None:
         assert receive_all(sock) == b""
 
 
+def test_several_threads_write_while_one_reads(kit: Kit, version: str) -> None:
+    if kit.is_async:
+        pytest.skip("a coroutine handler's connection is written to on its loop only")
+    body = (
+        START
+        + """
+def write(n):
+    for k in range(500):
+        conn.write(b"%d %d %s\\n" % (n, k, b"x" * (k * 7 % 3000)))
+threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+for thread in threads:
+    thread.start()
+for line in conn:
+    conn.write(b"9 " + line)
+    if line == b"end\\n":
+        break
+for thread in threads:
+    thread.join()
+"""
+    )
+    with kit.secure(body, version=version) as sock:
+        sock.sendall(b"".join(b"%d\n" % n for n in range(200)) + b"end\n")
+        lines = receive_all(sock).split(b"\n")
+    for n in range(4):
+        wanted = [b"%d %d %s" % (n, k, b"x" * (k * 7 % 3000)) for k in range(500)]
+        assert [line for line in lines if line.startswith(b"%d " % n)] == wanted
+    assert [line for line in lines if line.startswith(b"9 ")] == [b"9 %d" % n for n in range(200)] + [b"9 end"]
+
+
 def test_a_peer_that_does_not_read(kit: Kit) -> None:
     """What is unsent is bounded, and the handler learns of it."""
     if kit.is_async:
