@@ -148,13 +148,16 @@ static void stop_loops(int kind)
 
 /* A child that ends gracefully waits for its threads and connections, and the MPM
  * ignores that it is told to end at once, at the end of GracefulShutdownTimeout or
- * when httpd is stopped: after some more seconds its parent would kill it. */
-static void terminated(int number)
+ * when httpd is stopped: after some more seconds its parent would kill it.  (The MPM
+ * sends itself the same signal to wake its main thread.) */
+static void terminated(int number, siginfo_t *info, void *context)
 {
     int before = errno;
 
     (void)number;
-    stop_loops(MP_STOP_NOW);
+    (void)context;
+    if (info->si_pid != getpid())
+        stop_loops(MP_STOP_NOW);
     errno = before;
 }
 
@@ -169,9 +172,9 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
     if (graceful && __atomic_load_n(&loops, __ATOMIC_ACQUIRE)
         && ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded) {
         memset(&act, 0, sizeof(act));
-        act.sa_handler = terminated;
+        act.sa_sigaction = terminated;
         sigemptyset(&act.sa_mask);
-        act.sa_flags = SA_RESTART;
+        act.sa_flags = SA_SIGINFO;      /* and not SA_RESTART: it is to interrupt */
         sigaction(SIGTERM, &act, NULL);
     }
 }
