@@ -10,14 +10,30 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.filters import filter_peers, measure_downloads
-from benchmarks.load import LoadError, Work
+from benchmarks.load import LoadError, Work, measure
 from benchmarks.memory import MemoryResults, run_memory
-from benchmarks.peers import MPMS, Peer, async_peers, echo_peers, fits, hello_peers, select
+from benchmarks.peers import (
+    MPMS,
+    Peer,
+    async_peers,
+    echo_peers,
+    fits,
+    hello_peers,
+    psp_peers,
+    publisher_peers,
+    select,
+    wsgi_peers,
+)
 from benchmarks.profiler import profile
+from benchmarks.resp import CONNECTIONS as RESP_CONNECTIONS
+from benchmarks.resp import resp_peers, run_resp
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
-SUITES = ("echo", "async", "hello", "filter", "memory")
+PROFILED = ("echo", "async", "hello", "publisher", "psp", "wsgi")
+SUITES = (*PROFILED, "resp", "filter", "memory")
+#: Where lines go back and forth; in the others requests are made.
+ECHO_SUITES = ("echo", "async")
 
 #: MPMs by default: the echo comparison is about all three, the page is served by the default MPM of httpd.
 ECHO_MPMS: tuple[str, ...] = MPMS
@@ -77,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "2 if nothing could be measured.",
     )
     parser.add_argument("command", nargs="?", choices=("run", "profile", "list"), default="run")
-    parser.add_argument("suite", nargs="?", choices=("echo", "async", "hello"), help="what to profile (default: echo)")
+    parser.add_argument("suite", nargs="?", choices=PROFILED, help="what to profile (default: echo)")
     parser.add_argument("--only", type=_suites, metavar="SUITES", help=f"some of {','.join(SUITES)}")
     parser.add_argument("--peers", type=_words, metavar="PEERS", help="some of the contestants")
     parser.add_argument("--mpm", type=_mpms, metavar="MPMS", help=f"some of {','.join(MPMS)}")
@@ -112,30 +128,44 @@ class _Run:
             echo_mpms = hello_mpms = options.mpm
         elif self.patterns is not None and not quick:
             hello_mpms = MPMS  # the patterns say which
-        self._all_echo = echo_peers(echo_mpms)
-        self._all_async = async_peers()
-        self._all_hello = hello_peers(hello_mpms)
-        self._all_filter = filter_peers(hello_mpms)
+        self._all = {
+            "echo": echo_peers(echo_mpms),
+            "async": async_peers(),
+            "resp": resp_peers(),
+            "hello": hello_peers(hello_mpms),
+            "publisher": publisher_peers(hello_mpms),
+            "psp": psp_peers(hello_mpms),
+            "wsgi": wsgi_peers(hello_mpms),
+            "filter": filter_peers(hello_mpms),
+        }
         for pattern in self.patterns or ():
             if not any(fits(peer, pattern) for peer in self.everyone()):
                 names = ", ".join(dict.fromkeys(peer.name for peer in self.everyone()))
                 raise UnavailableError(f"no contestant fits {pattern!r}; there are: {names}")
-        self.echo = select(self._all_echo, self.patterns)
-        self.async_ = select(self._all_async, self.patterns)
-        self.hello = select(self._all_hello, self.patterns)
-        self.filter = select(self._all_filter, self.patterns)
-        # Each of these keeps the client busy by itself; more of them measure the client.
-        self.async_connections: list[int] = options.connections or ([64] if quick else [64, 1000])
-        self.filter_connections: list[int] = options.connections or [1]
+        #: The contestants of each suite.
+        self.peers = {suite: select(peers, self.patterns) for suite, peers in self._all.items()}
+        self._asked: list[int] | None = options.connections
+        self._quick = quick
+
+    def connections_of(self, suite: str) -> list[int]:
+        """How many connections a suite is measured with."""
+        if suite == "filter":
+            # Each of these keeps the client busy by itself; more of them measure the client.
+            return self._asked or [1]
+        if suite == "resp":
+            return self._asked or [RESP_CONNECTIONS]
+        if suite == "async":
+            return self._asked or ([64] if self._quick else [64, 1000])
+        return self.connections
 
     def everyone(self) -> list[Peer]:
         """All contestants before the choice."""
-        return self._all_echo + self._all_async + self._all_hello + self._all_filter
+        return [peer for peers in self._all.values() for peer in peers]
 
     def memory_peers(self) -> tuple[list[Peer], list[Peer]]:
         """Those of the memory measurements."""
         patterns = self.patterns or MEMORY_PEERS
-        return select(self._all_echo, patterns), select(self._all_hello, patterns)
+        return select(self._all["echo"], patterns), select(self._all["hello"], patterns)
 
     def settings(self) -> dict[str, object]:
         """For the JSON file."""
@@ -159,22 +189,17 @@ def _run(tools: Tools, run: _Run, json_path: Path | None) -> int:
     suites: list[Results] = []
     memory: MemoryResults | None = None
     bars: list[report.Bar] = []
-    for suite, peers in (("echo", run.echo), ("hello", run.hello)):
-        if suite in run.suites and peers:
-            work = Work("echo" if suite == "echo" else "http", 1, seconds=run.seconds, size=run.size)
-            results = run_rounds(tools, suite, peers, work, run.connections, run.rounds)
-            suites.append(results)
-            bars += report.suite_bars(results)
-    if "async" in run.suites and run.async_:
-        work = Work("echo", 1, seconds=run.seconds, size=run.size)
-        results = run_rounds(tools, "async", run.async_, work, run.async_connections, run.rounds)
-        suites.append(results)
-        bars += report.suite_bars(results)
-    if "filter" in run.suites and run.filter:
-        work = Work("http", 1, seconds=run.seconds)
-        results = run_rounds(
-            tools, "filter", run.filter, work, run.filter_connections, run.rounds, measure=measure_downloads
-        )
+    for suite, peers in run.peers.items():
+        if suite not in run.suites or not peers:
+            continue
+        if suite == "resp":
+            for connections in run.connections_of(suite):
+                suites += run_resp(tools, peers, connections, run.rounds, run.seconds)
+            continue
+        protocol = "echo" if suite in ECHO_SUITES else "http"
+        work = Work(protocol, 1, seconds=run.seconds, size=run.size)
+        way = measure_downloads if suite == "filter" else measure
+        results = run_rounds(tools, suite, peers, work, run.connections_of(suite), run.rounds, measure=way)
         suites.append(results)
         bars += report.suite_bars(results)
     if "memory" in run.suites:
@@ -199,7 +224,7 @@ def _run(tools: Tools, run: _Run, json_path: Path | None) -> int:
 
 
 def _profile(tools: Tools, run: _Run, suite: str, connections: int, seconds: float) -> int:
-    peers = {"echo": run.echo, "async": run.async_, "hello": run.hello}[suite]
+    peers = run.peers[suite]
     if run.patterns is None:
         peers = peers[:1]  # ours, on the first MPM
     for peer in peers:
@@ -222,9 +247,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = _Run(options)
         if options.command == "list":
-            print("echo:  " + " ".join(peer.name for peer in run.echo))
-            print("hello: " + " ".join(peer.name for peer in run.hello))
-            print("filter: " + " ".join(peer.name for peer in run.filter))
+            for suite, peers in run.peers.items():
+                print(f"{suite}: {' '.join(peer.name for peer in peers)}")
             return 0
         if options.command == "profile":
             connections = (options.connections or [16])[0]

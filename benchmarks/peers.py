@@ -116,6 +116,40 @@ def _python_hello(family: str, mpm: str) -> Opener:
     return open_
 
 
+def _publisher(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            # Where no AddHandler names it, the publisher of the old mod_python crashes.
+            modules=(("mime_module", tools.httpd_module("mod_mime")), *modules),
+            directives="TypesConfig /dev/null\nAddHandler mod_python .py\n"
+            'PythonInterpreter main_interpreter\n<Directory "@ROOT@/htdocs/app">\n'
+            "    SetHandler mod_python\n    PythonHandler mod_python.publisher\n</Directory>",
+            files={"htdocs/app/pages.py": _app("pages.py")},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
+
+    return open_
+
+
+def _python_psp(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            modules=modules,
+            directives='PythonInterpreter main_interpreter\n<Directory "@ROOT@/htdocs/app">\n'
+            "    SetHandler mod_python\n    PythonHandler mod_python.psp\n</Directory>",
+            files={"htdocs/app/hello.psp": _app("hello.psp")},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-psp-{mpm}", config, sizes)
+
+    return open_
+
+
 # ---------------------------------------------------------------- httpd's modules
 
 #: The page as a file: what ``static`` serves. The others have it too, so that all look through the same directory.
@@ -167,6 +201,24 @@ def _mod_wsgi(mpm: str) -> Opener:
             {"hello.wsgi": _app("hello.wsgi"), **_PAGE},
         )
         return httpd(tools, f"mod_wsgi-{mpm}", config, sizes)
+
+    return open_
+
+
+def _python_wsgi(family: str, mpm: str) -> Opener:
+    def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
+        modules, environment = _GENERATIONS[family](tools)
+        config = HttpdConfig(
+            mpm=mpm,
+            modules=modules,
+            directives="PythonInterpreter main_interpreter\n<Location /app/hello>\n"
+            "    SetHandler mod_python\n    PythonHandler mod_python.wsgi\n"
+            "    PythonPath \"sys.path + ['@ROOT@']\"\n"
+            "    PythonOption mod_python.wsgi.application hello_wsgi\n</Location>",
+            files={"hello_wsgi.py": _app("hello.wsgi"), **_PAGE},
+            environment=environment,
+        )
+        return httpd(tools, f"{family}-{mpm}", config, sizes)
 
     return open_
 
@@ -274,6 +326,41 @@ def hello_peers(mpms: tuple[str, ...]) -> list[Peer]:
             Peer(f"static-{mpm}", "static", mpm, _static(mpm), baseline),
             Peer(f"mod_wsgi-{mpm}", "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
             Peer(f"mod_lua-{mpm}", "mod_lua", mpm, _mod_lua(mpm), baseline, "/app/hello.lua"),
+        ]
+    return peers
+
+
+def psp_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants of the measurements of PSP pages: the two generations of mod_python."""
+    return [
+        Peer(f"{family}-{mpm}", family, mpm, _python_psp(family, mpm), f"{OLD}-{mpm}", "/app/hello.psp")
+        for mpm in mpms
+        for family in (OURS, OLD)
+    ]
+
+
+def publisher_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants of the publisher measurements: a published function with a parameter, by its URL."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        baseline = f"c-{mpm}"
+        peers += [
+            Peer(f"{OURS}-{mpm}", OURS, mpm, _publisher(OURS, mpm), baseline, "/app/pages/hello"),
+            Peer(baseline, "c", mpm, _c_handler("c", mpm), baseline),
+            Peer(f"{OLD}-{mpm}", OLD, mpm, _publisher(OLD, mpm), baseline, "/app/pages/hello"),
+        ]
+    return peers
+
+
+def wsgi_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants that run the same WSGI application."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        baseline = f"mod_wsgi-{mpm}"
+        peers += [
+            Peer(f"{OURS}-{mpm}", OURS, mpm, _python_wsgi(OURS, mpm), baseline),
+            Peer(baseline, "mod_wsgi", mpm, _mod_wsgi(mpm), baseline),
+            Peer(f"{OLD}-{mpm}", OLD, mpm, _python_wsgi(OLD, mpm), baseline),
         ]
     return peers
 

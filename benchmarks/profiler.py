@@ -21,7 +21,7 @@ def profile(tools: Tools, suite: str, peer: Peer, connections: int, seconds: flo
 
     Args:
         tools: as for the servers
-        suite: ``echo`` or ``hello``
+        suite: ``echo``, ``hello`` or ``publisher``
         peer: the contestant
         connections: how many at once
         seconds: how long to record

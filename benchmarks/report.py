@@ -33,6 +33,9 @@ RATIO_BARS = {
     ("hello", OURS, OLD): 1.6,
     ("hello", OURS + FLUSHED, "c" + FLUSHED): 0.8,
     ("hello", OURS + FLUSHED, OLD + FLUSHED): 1.6,
+    ("publisher", OURS, OLD): 2.0,
+    ("wsgi", OURS, "mod_wsgi"): 1.0,
+    ("psp", OURS, OLD): 2.0,
     ("filter", OURS, "c_filter"): 0.7,
     ("filter", OURS, "ext_filter"): 1.0,
 }
@@ -101,7 +104,7 @@ def _median_of(samples: Iterable[Sample], what: str) -> float:
 
 def table(results: Results, connections: int) -> str:
     """The table of one suite at one number of connections."""
-    unit = {"echo": "round trips/s", "async": "round trips/s", "hello": "requests/s", "filter": "MiB/s"}[results.suite]
+    unit = {"echo": "round trips/s", "async": "round trips/s", "filter": "MiB/s"}.get(results.suite, "requests/s")
     header = ["", f"{unit} [min–max]", "p50 µs", "p95", "p99", "CPU µs", "rate ratio [min–max]", "CPU ratio [min–max]"]
     rows = [header]
     for peer in results.peers:

@@ -40,7 +40,7 @@ class Results:
     """What the rounds of one suite brought.
 
     Attributes:
-        suite: ``echo``, ``hello`` or ``filter``
+        suite: ``echo``, ``hello``, ``wsgi`` or ``filter``
         peers: the contestants in order, those that failed included
         connections: the numbers of connections measured
         samples: by (contestant, connections) and round

@@ -69,12 +69,13 @@ class FakeRequest(FakeLog):
 class FakeConnection(FakeLog):
     """A connection as the dispatcher uses it."""
 
-    __slots__ = ("_hlist", "calls", "settings")
+    __slots__ = ("_hlist", "calls", "settings", "tls")
 
     def __init__(self, settings: Settings = (False, True, None, False)) -> None:
         super().__init__()
         self.settings = settings
         self.calls: list[Any] = []
+        self.tls: Any = None
         self._hlist: Any = None
 
     @property

@@ -23,10 +23,11 @@ TIMEOUT = 30.0
 
 def environment(tmp: Path | None = None) -> dict[str, str]:
     """Return the environment for a command: this one's, less what would change its options."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MOD_PYTHON_SERVE_")}
+    ours = ("MOD_PYTHON_SERVE_", "MOD_PYTHON_CREATE_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     mpm = env.get("MOD_PYTHON_TEST_MPM")
     if mpm:
-        env["MOD_PYTHON_SERVE_MPM"] = mpm
+        env["MOD_PYTHON_SERVE_MPM"] = env["MOD_PYTHON_CREATE_MPM"] = mpm
     if tmp is not None:
         env["TMPDIR"] = str(tmp)
     return env

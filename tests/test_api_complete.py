@@ -13,14 +13,6 @@ from mod_python.testing import Server
 from tests.servers import running
 from tools import list_api
 
-#: What is not there yet.  A name here that exists fails the test, so this only
-#: gets shorter.
-PENDING = {
-    # WSGI
-    "request.build_wsgi_env",
-    "request.wsgi_start_response",
-}
-
 HANDLER = """
 import json
 from mod_python import apache
@@ -102,8 +94,7 @@ def missing_directives() -> list[str]:
 
 def test_every_name_is_there(found: Any) -> None:
     missing = {*found[0], *missing_directives()}
-    assert sorted(missing - PENDING) == []
-    assert sorted(PENDING - missing) == [], "these exist now; take them out of PENDING"
+    assert sorted(missing) == []
 
 
 def test_constants_have_their_values(found: Any) -> None:

@@ -319,7 +319,7 @@ def test_row_6_41_body_that_stalls(impatient: Server) -> None:
 
 def test_row_6_41_body_that_stalls_with_debug_on(impatient: Server) -> None:
     with impatient.connect() as sock:
-        sock.sendall(get("/debug/echo", "Content-Length: 100", method="POST") + b"only this")
+        sock.sendall(get("/debug/echo", "Content-Length: 100", "Accept: text/plain", method="POST") + b"only this")
         raw = b"".join(iter(lambda: sock.recv(65536), b""))
     assert raw.startswith(b"HTTP/1.1 500 ")
     assert b"ConnectionTimeout: Client read error (Timeout?)\n(an OSError: " in raw

@@ -27,7 +27,8 @@ from build_support.errors import REMEDIES
 from mod_python.httpd.errors import ConfigError
 from mod_python.testing import Server
 from tests.pages import Block, Section, commands, matches, sections
-from tests.serving import TIMEOUT, Running, Serve, free_port
+from tests.projects import Project
+from tests.serving import TIMEOUT, Running, Serve, environment, free_port
 from tools.system import PYTHON_PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,7 +93,7 @@ with socket.create_connection((host, int(port)), 30) as sock:
         sys.stdout.buffer.write(data)
 """
 _CURL = """\
-import argparse, base64, ssl, sys, urllib.error, urllib.request
+import argparse, base64, http.cookiejar, os, ssl, sys, urllib.error, urllib.request
 parser = argparse.ArgumentParser()
 parser.add_argument("-s", action="store_true")
 parser.add_argument("-i", action="store_true")
@@ -105,6 +106,8 @@ parser.add_argument("-F", action="append", default=[])
 parser.add_argument("-H", action="append", default=[])
 parser.add_argument("-u")
 parser.add_argument("-A")
+parser.add_argument("-b")
+parser.add_argument("-c")
 parser.add_argument("url")
 args = parser.parse_args()
 request = urllib.request.Request(args.url, args.data.encode() if args.data else None)
@@ -129,11 +132,21 @@ if args.u:
     request.add_header("Authorization", "Basic " + base64.b64encode(args.u.encode()).decode())
 if args.A:
     request.add_header("User-Agent", args.A)
+jar = http.cookiejar.MozillaCookieJar()
+if args.b and "=" in args.b:
+    request.add_header("Cookie", args.b)
+elif args.b and os.path.exists(args.b):
+    jar.load(args.b, ignore_discard=True)
+opener = urllib.request.build_opener(
+    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()), urllib.request.HTTPCookieProcessor(jar)
+)
 try:
-    answer = urllib.request.urlopen(request, timeout=30, context=ssl._create_unverified_context())
+    answer = opener.open(request, timeout=30)
 except urllib.error.HTTPError as error:
     answer = error
 body = answer.read()
+if args.c:
+    jar.save(args.c, ignore_discard=True)
 if args.i:
     print(f"HTTP/1.1 {answer.status} {answer.reason}\\n{answer.headers}", end="")
 if args.o is None:
@@ -164,6 +177,7 @@ class Reader:
             serve.write(name, text)
         self.refusal: str | None = None
         self.logged: list[str] = []
+        self.projects: list[Project] = []
         self.bin = directory / "bin"
         self.bin.mkdir()
         for name, source in (("nc", _NC), ("curl", _CURL)):
@@ -236,6 +250,8 @@ class Reader:
             if re.match(pattern, command):
                 assert check(command), command
                 return
+        if command.startswith("mod_python create "):
+            self.create(command)
         if command.startswith("make "):
             self.make(command)
         elif command.startswith("mod_python serve ") and "--print-config" not in command:
@@ -266,8 +282,17 @@ class Reader:
         self.serve.directory = self.work
         self.ports = {"7000": port, "8000": port}
 
+    def create(self, command: str) -> None:
+        """Have a project use a free port."""
+        project = Project(self.work, command.split()[2])
+        if project.root not in (known.root for known in self.projects):
+            self.projects.append(project)
+            self.ports = {"8888": project.port}
+
     def compare(self, command: str, output: str) -> None:
         """Run a command in the shell."""
+        if command.startswith("redis-cli ") and shutil.which("redis-cli") is None:
+            pytest.skip("needs Debian's redis-tools")
         if "80" in self.ports:
             command = command.replace("http://127.0.0.1/", f"http://127.0.0.1:{self.ports['80']}/")
         for number, port in self.ports.items():
@@ -276,21 +301,27 @@ class Reader:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.work,
-            env={**os.environ, "PATH": os.pathsep.join(paths)},
+            env={**environment(), "PATH": os.pathsep.join(paths), **self._listen()},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # in order, as on a terminal
             text=True,
             timeout=2 * TIMEOUT,
             check=False,
         )
-        actual = done.stdout + done.stderr
+        actual = done.stdout
         if self.server is not None:
             actual = actual.replace(str(self.server.site), SITE)
+        for project in self.projects:
+            actual = re.sub(rf":{project.port}\b", ":8888", actual)
         if re.match(r"(\S+/)?pytest ", command):
             assert done.returncode == 0, actual
             assert output.strip() in actual
         else:
             assert matches(output, actual), f"$ {command}\n{actual}(expected:)\n{output}"
+
+    def _listen(self) -> dict[str, str]:
+        return {"MOD_PYTHON_CREATE_LISTEN": f"127.0.0.1:{self.ports['8888']}"} if self.projects else {}
 
     # ---- the error log
 
@@ -312,6 +343,13 @@ class Reader:
             running, self.running = self.running, None
             assert running.interrupt() == 0, running.output
             assert "Traceback" not in running.output, running.output
+        while self.projects:
+            project = self.projects.pop()
+            pid = project.server.pid()
+            project.end()
+            log = project.root / "logs" / "error_log"
+            if pid is not None or log.exists():
+                assert not re.search("Traceback|exit signal", log.read_text()), log.read_text()
 
 
 def _cases() -> Iterator[object]:
@@ -333,6 +371,8 @@ def test_section(section: Section, before: list[Block], public_path: Path, serve
     finally:
         if reader.server is not None:
             reader.server.stop()
+        for project in reader.projects:
+            project.end()
 
 
 def test_every_program_is_used() -> None:
@@ -366,6 +406,15 @@ def test_the_echo_server_is_the_same_everywhere() -> None:
     assert len(found) >= 3
     assert set(found) == {ECHO}
     assert (ROOT / "examples" / "echo" / "echo.py").read_text() == ECHO
+
+
+def test_the_programs_of_the_chapter_on_protocols_are_the_examples() -> None:
+    examples = {path.name: path.read_text() for path in (ROOT / "examples").glob("*/*.py")}
+    page = ROOT / "docs" / "protocols.md"
+    blocks = {block.name: block.text for section in sections(page) for block in section.blocks if block.name}
+    same = [name for name, text in blocks.items() if name in examples and text == examples[name]]
+    assert [name for name in blocks if name in examples] == same
+    assert len(same) == 9
 
 
 def test_links_lead_somewhere() -> None:

@@ -107,6 +107,23 @@ def test_a_page(serve: Serve, page: str) -> None:
     assert worked.commands == text.count("\n$ ")
 
 
+@pytest.mark.parametrize("name", ["create", "genconfig", "start", "stop", "restart", "graceful", "status"])
+def test_the_options_of_a_command_are_in_the_manual(name: str) -> None:
+    done = subprocess.run([COMMAND, name, "--help"], env=environment(), capture_output=True, text=True, check=True)
+    documented = (ROOT / "docs" / "commands.md").read_text()
+    options = set(re.findall(r"(?:^  |, )(--[\w-]+)", done.stdout, re.MULTILINE)) - {"--help"}
+    assert options
+    assert [option for option in options if f"`{option}" not in documented] == []
+
+
+def test_all_commands_are_in_the_manual() -> None:
+    done = subprocess.run([COMMAND, "--help"], env=environment(), capture_output=True, text=True, check=True)
+    names = re.findall(r"^  ([\w-]+) ", done.stdout.partition("Commands:")[2], re.MULTILINE)
+    documented = (ROOT / "docs" / "commands.md").read_text()
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}`" not in documented] == []
+
+
 def test_the_table_of_options_is_complete(serve: Serve) -> None:
     done = subprocess.run([COMMAND, "serve", "--help"], env=environment(), capture_output=True, text=True, check=True)
     documented = (ROOT / "docs" / "serve.md").read_text()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import select
 import socket
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import pytest
 
 from mod_python.testing import Response, Server
 from mod_python.testing.plugin import Factory
 from tests.form_requests import MULTIPART, multipart_body, part
+from tests.publisher_site import basic
+from tests.session_site import Browser
 
 # Those who chat have to meet in one process, and each takes a thread of it.
 threaded = pytest.mark.skipif(
@@ -58,6 +61,14 @@ def test_hello(httpd: Factory, examples: Path) -> None:
     assert response.status == 200
     assert response.text == "Hello, world!\n"
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_visits(httpd: Factory, examples: Path) -> None:
+    server = httpd(handler_file=examples / "visits" / "visits.py", processes=4)
+    browser = Browser(server)
+    for number in (1, 2, 3):
+        assert browser.get("/") == f"This is your visit number {number}.\n"
+    assert Browser(server).get("/") == "This is your visit number 1.\n"
 
 
 class TestUpload:
@@ -116,13 +127,22 @@ class Member:
         self.socket.close()
 
 
+def meet(first: Member, first_name: bytes, second: Member, second_name: bytes) -> None:
+    """Wait until two are in: whoever was the first hears of the other, and that may be either of them."""
+    ready, _, _ = select.select([first.socket, second.socket], [], [], 30)
+    if first.socket in ready:
+        assert first.hear() == second_name + b" is here\n"
+    else:
+        assert second.hear() == first_name + b" is here\n"
+
+
 @threaded
 class TestLinechat:
     def test_what_one_says_all_others_read(self, httpd: Factory, examples: Path) -> None:
         server = httpd(handler_file=examples / "linechat" / "linechat.py")
         ada = Member(server, b"Ada")
         bob = Member(server, b"Bob")
-        assert ada.hear() == b"Bob is here\n"
+        meet(ada, b"Ada", bob, b"Bob")
         eve = Member(server, b"Eve")
         assert ada.hear() == b"Eve is here\n"
         assert bob.hear() == b"Eve is here\n"
@@ -150,7 +170,7 @@ class TestLinechat:
         server = httpd(handler_file=examples / "linechat" / "linechat.py")
         ada = Member(server, b"Ada")
         bob = Member(server, b"Bob")
-        assert ada.hear() == b"Bob is here\n"
+        meet(ada, b"Ada", bob, b"Bob")
         # Closing with a reset rather than an orderly end.
         bob.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         bob.leave()
@@ -160,6 +180,33 @@ class TestLinechat:
         assert ada.hear() == b"Eve is here\n"
         ada.leave()
         eve.leave()
+
+
+class TestGuestbook:
+    def test_sign(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "guestbook"), processes=1)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        response = server.request("POST", "/sign", b"name=%3Cb%3EZo%C3%AB&text=hi+there", form)
+        assert (response.status, response.headers["Location"]) == (302, "/")
+        page = server.get("/")
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "<li><strong>&lt;b&gt;Zoë</strong>: hi there</li>" in page.text
+        assert server.request("POST", "/sign", b"name=+&text=x", form).status == 400
+        assert server.get("/count").text == "1\n"
+        assert server.get("/sign?name=a&text=b").status == 302
+        assert server.get("/count").text == "1\n"
+
+    def test_only_its_pages_are_published(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "guestbook"), processes=1)
+        for path in ("entries", "is_owner", "escape", "MOST", "hmac", "publish", "entries/clear"):
+            assert server.get(f"/{path}").status == 403
+
+    def test_owner(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "guestbook"), processes=1)
+        response = server.get("/clear")
+        assert (response.status, response.headers["WWW-Authenticate"]) == (401, 'Basic realm="Guestbook"')
+        assert server.get("/clear", basic("owner", "wrong")).status == 401
+        assert server.get("/clear", basic("owner", "sesame")).text == "Cleared by owner\n"
 
 
 class TestBoth:
@@ -200,3 +247,51 @@ class TestBoth:
         with server.connect() as client, client.makefile("rb") as answer:
             client.sendall(b"".join(b"set key%d x\n" % n for n in range(1001)) + b"quit\n")
             assert answer.read() == 1000 * b"ok\n" + b"full\n"
+
+
+class TestWsgi:
+    FORM: ClassVar[dict[str, str]] = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def test_notes(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "wsgi"), processes=1)
+        assert "<li>" not in server.get("/notes").text
+        response = server.request("POST", "/notes", b"note=caf%C3%A9+%3Cb%3E", self.FORM)
+        assert (response.status, response.headers["Location"]) == (303, "/notes")
+        response = server.get("/notes/")
+        assert "<li>caf\u00e9 &lt;b&gt;</li>" in response.text
+        assert 'action="/notes"' in response.text
+        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+
+    def test_limits(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "wsgi"), processes=1)
+        assert server.get("/notes/other").status == 404
+        assert server.request("POST", "/notes", b"note=" + b"x" * 1000, self.FORM).status == 413
+        body = b"&".join(b"note=%d" % number for number in range(120))
+        assert server.request("POST", "/notes", body, self.FORM).status == 303
+        text = server.get("/notes").text
+        assert text.count("<li>") == 100
+        assert "<li>19</li>" not in text
+        assert "<li>119</li>" in text
+
+
+class TestPages:
+    def test_notes(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "pages"))
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        first = server.get("/notes.psp")
+        assert "<h1>Notes: 0</h1>" in first.text
+        cookie = {"Cookie": first.headers["Set-Cookie"].partition(";")[0]}
+        for number, text in enumerate((b"buy%20tea", b"%3Cb%3E%20%26%20so%20on"), 1):
+            added = server.request("POST", "/notes.psp", b"text=" + text, {**form, **cookie})
+            assert (added.status, added.headers["Location"]) == (302, "/notes.psp")
+            assert f"<h1>Notes: {number}</h1>" in server.get("/notes.psp", cookie).text
+        assert "<ul>\n<li>buy tea</li>\n<li>&lt;b&gt; &amp; so on</li>\n</ul>" in server.get("/notes.psp", cookie).text
+
+        refused = server.request("POST", "/notes.psp", b"text=" + 81 * b"x", {**form, **cookie})
+        assert refused.status == 400
+        assert "<h1>Sorry</h1>\n\n<p>A note has at most 80 characters.</p>" in refused.text
+        assert "<h1>Notes: 2</h1>" in server.get("/notes.psp", cookie).text
+
+    def test_included_files_are_not_served(self, httpd: Factory, examples: Path) -> None:
+        server = httpd(include(examples, "pages"))
+        assert server.get("/head.inc").status == 403

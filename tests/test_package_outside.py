@@ -59,6 +59,8 @@ def run(source: str) -> str:
         "mod_python._dispatch.handler",
         "mod_python._dispatch.importer",
         "mod_python._dispatch.report",
+        "mod_python.cache",
+        "mod_python.psp",
     ],
 )
 def test_import_is_light(module: str) -> None:
@@ -106,11 +108,17 @@ apache.log_error(None)
 
 
 def test_every_module_of_the_child_is_light_at_its_head() -> None:
-    """No import statement outside a function names a heavy module, unless for the type checker."""
+    """No import statement outside a function names a heavy module, unless for the type checker.
+
+    The library and the event loop are not meant: only who uses them imports them.
+    """
     import ast
 
     package = Path(mod_python.__file__).resolve().parent
-    files = [*(package / "_dispatch").glob("*.py"), *package.glob("*.py")]
+    own = {"asynchronous.py"}
+    library = {"_values.py"}
+    files = [file for file in (package / "_dispatch").glob("*.py") if file.name not in own]
+    files += [file for file in package.glob("*.py") if file.name not in library]
     assert len(files) > 10
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -18,11 +18,8 @@ def int_files(req):
     req.write("int files %s" % req.extension, 0)
     return apache.OK
 
-def py_files(req):
-    if req.args == "redirect":
-        req.internal_redirect("/ext/something.int")
-        return apache.OK
-    req.write("py files %s, path info %s" % (req.extension, req.path_info), 0)
+def redirecting(req):
+    req.internal_redirect("/ext/something.int")
     return apache.OK
 
 def others(req):
@@ -119,7 +116,8 @@ PythonPostReadRequestHandler rows::post_read
 </Directory>
 <Directory "${SITE}/htdocs/ext">
     SetHandler mod_python
-    PythonHandler rows::py_files | .py
+    PythonHandler mod_python.publisher | .py
+    PythonHandler rows::redirecting | .redirect
     PythonHandler rows::int_files | .int
     PythonHandler rows::others
 </Directory>
@@ -166,7 +164,11 @@ PythonPostReadRequestHandler rows::post_read
 FILES = {
     "rows.py": HANDLERS,
     "htdocs/ext/something.int": "x",
-    "htdocs/ext/tests.py": "x",
+    "htdocs/ext/tests.py": """
+def name(req):
+    return "%s %s of %s, path info %s" % (__name__[-6:], req.extension, req.filename[-8:], req.path_info)
+""",
+    "htdocs/ext/page.redirect": "x",
     "htdocs/ext/a.b.py": "x",
     "htdocs/files/a.py": "x",
     "htdocs/files/a.txt": "text",
@@ -183,11 +185,11 @@ def server() -> Iterator[Server]:
 
 
 def test_row_3_7_extension_after_an_internal_redirect(server: Server) -> None:
-    assert server.get("/ext/tests.py?redirect").text == "int files .int"
+    assert server.get("/ext/page.redirect").text == "int files .int"
 
 
 def test_row_3_8_extension_of_the_file_part(server: Server) -> None:
-    assert server.get("/ext/tests.py/name").text == "py files .py, path info /name"
+    assert server.get("/ext/tests.py/name").text == "_tests .py of tests.py, path info /name"
     assert server.get("/ext/tests/anything").text == "others None"
     assert server.get("/ext/a.b.py").text == "others None"
 

@@ -325,3 +325,54 @@ def test_the_remedy_for_modules_of_one_interpreter(runner: Runner, raised: str) 
 def test_no_remedy_for_other_import_errors(runner: Runner) -> None:
     _, req = runner.run("import no_such_module_anywhere\n")
     assert "PythonInterpreter" not in req.text()
+
+
+# -- for which clients ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        (None, True),
+        ("", True),
+        ("*/*", True),
+        ("text/*", True),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", True),
+        ("TEXT/HTML;q=0.1", True),
+        ("text/plain", False),
+        ("application/json", False),
+        ("text/html;q=0, */*", False),
+        ("text/html; q=0.000", False),
+        ("*/*;q=0", False),
+        ("text/plain, */*;q=0.1", True),
+        ("nonsense", False),
+    ],
+)
+def test_accept(runner: Runner, accept: str | None, html: bool) -> None:
+    req: Any = FakeRequest(debug=True)
+    req.headers_in = apache.table({} if accept is None else {"Accept": accept})
+    status, req = runner.run("def handler(req):\n    raise ValueError('<x>')\n", req)
+    assert (status, req.status) == (apache.DONE, 500)
+    assert req.content_type.startswith("text/html" if html else "text/plain")
+    text = req.body.decode()
+    assert ("<!DOCTYPE html>" in text) is html
+    assert ("ValueError: &lt;x&gt;" if html else "ValueError: <x>") in text
+    assert "PythonDebug is On" in text
+    assert req.headers_out["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("raised", "heading"),
+    [
+        ("raise KeyError('first\\nsecond: line')", "KeyError: &#x27;first\\nsecond: line&#x27;"),
+        ("raise ValueError('one\\nsecond: line')", "ValueError: one"),
+        ("raise ValueError", "ValueError"),
+        ("exec('def (')", "SyntaxError: "),
+        ("pass", "TypeError: handler &#x27;page"),
+        ("try:\n        1/0\n    except ArithmeticError:\n        raise KeyError('k')", "KeyError: &#x27;k&#x27;"),
+        ("raise ValueError('x' * 1000)", "ValueError: " + "x" * 288 + "</h1>"),
+    ],
+)
+def test_heading(runner: Runner, raised: str, heading: str) -> None:
+    _, req = runner.run(f"def handler(req):\n    {raised}\n", FakeRequest(debug=True))
+    assert f"<h1>{heading}" in req.body.decode()

@@ -51,7 +51,12 @@ def arguments(node: ast.FunctionDef) -> list[str]:
     """Names of the arguments of a function in the stub, those with a default marked."""
     names = [argument.arg for argument in node.args.args]
     defaults = len(node.args.defaults)
-    return [name + ("=" if number >= len(names) - defaults else "") for number, name in enumerate(names)]
+    found = [name + ("=" if number >= len(names) - defaults else "") for number, name in enumerate(names)]
+    if node.args.kwonlyargs:
+        found.append("*")
+        for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+            found.append(argument.arg + ("=" if default is not None else ""))
+    return found
 
 
 def embedded(signature: str) -> list[str]:
@@ -76,10 +81,10 @@ def read_stub() -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
         if isinstance(node, ast.FunctionDef):
             functions[node.name] = arguments(node)
         elif isinstance(node, ast.ClassDef):
-            members = classes[node.name] = {}
-            for base in node.bases:
-                if isinstance(base, ast.Name):
-                    members.update(classes[base.id])
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            members = classes[node.name] = {
+                name: what for base in bases for name, what in classes.get(base, {}).items()
+            }
             for item in node.body:
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                     members[item.target.id] = None

@@ -158,6 +158,71 @@ cdef class Draining:
         self.conn = None
 
 
+@cython.internal
+cdef class Handshake:
+    """The beginning of TLS, to be awaited."""
+    cdef AsyncConnection conn
+    cdef Tls tls
+    cdef bint begun, discard
+    cdef long long deadline
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef AsyncConnection conn = self.conn
+        cdef Waiter waiter
+        if conn is None:
+            raise RuntimeError("cannot await the same handshake twice")
+        if not self.begun:
+            conn.start_reading()
+            self.begun = True
+            try:
+                conn.begin_tls(self.tls, self.discard)
+            except BaseException:
+                conn.reading = False
+                self.conn = None
+                if conn.ended:
+                    conn.arm(conn.armed & ~MP_POLL_IN)
+                raise
+            self.deadline = conn.read_deadline()
+        try:
+            waiter = conn.shake(self.deadline)
+        except BaseException:
+            self.close()
+            raise
+        if waiter is not None:
+            waiter._asyncio_future_blocking = True
+            return waiter
+        conn.stop_waiting()
+        conn.reading = False
+        self.conn = None
+        raise StopIteration(None)
+
+    def send(self, value):
+        return self.__next__()
+
+    def throw(self, kind, value=None, traceback=None):
+        self.close()
+        if value is None:
+            value = kind() if isinstance(kind, type) else kind
+        raise value
+
+    def close(self):
+        """A handshake that is given up leaves nothing to go on with."""
+        cdef AsyncConnection conn = self.conn
+        self.conn = None
+        if conn is not None and self.begun:
+            conn.stop_waiting()
+            conn.reading = False
+            conn.break_tls()
+            if conn.c != NULL:
+                conn.arm(conn.armed & ~MP_POLL_IN)
+
+
 cdef class AsyncConnection(ConnectionFacts):
     """A connection, as given to connection handlers that are coroutine functions.
 
@@ -172,6 +237,7 @@ cdef class AsyncConnection(ConnectionFacts):
     cdef ConnectionFacts previous       # what pre-connection handlers saw
     cdef readonly object _job           # (function, handler), for the task
     cdef public object _task
+    cdef public object _transport       # see mod_python._async.transport
     cdef Waiter input_waiter
     cdef list output_waiters            # of (waiter, bytes)
     cdef uint32_t place
@@ -235,7 +301,7 @@ cdef class AsyncConnection(ConnectionFacts):
             waiter.now()
         finally:
             self.is_stepping = outer
-        if self.out_len and self.state == STATE_HANDLING:
+        if self.unsent() and self.state == STATE_HANDLING:
             self.push()
         return 0
 
@@ -251,8 +317,10 @@ cdef class AsyncConnection(ConnectionFacts):
                 return 0
         if what & (MP_POLL_IN | MP_POLL_BROKEN) and not self.ended:
             self.pull()
+            if self.tls is not None and self.out_len:
+                self.push()                     # OpenSSL has answered
             if self.input_waiter is not None and (buffer_len(&self.inp) or self.ended
-                                                  or self.read_failed):
+                                                  or self.read_failed or self.is_shaking()):
                 waiter = self.input_waiter
                 self.stop_waiting()
                 self.step(waiter)
@@ -279,7 +347,7 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef int pull(self) except -1:
         """Read what is there."""
-        cdef Py_ssize_t n
+        cdef Py_ssize_t n, raw
         cdef bint plain
         while True:
             plain = self.is_plain()
@@ -290,21 +358,90 @@ cdef class AsyncConnection(ConnectionFacts):
                 with nogil:
                     n = self.receive()
                 self.users -= 1
-            if n == READ_END:
-                self.ended = True
-            elif n == READ_ERROR:
-                self.read_failed = self.ended = True
-                self.read_error = self.error
-            if n <= 0 or plain or buffer_len(&self.inp) >= READ_AHEAD:
+            raw = n
+            if self.tls is not None and n != READ_AGAIN:
+                n = self.open_layer(n)
+                if n > 0 and self.tls.established:
+                    self.note_end(self.tls.rest())
+            self.note_end(n)
+            if raw <= 0 or self.ended or plain or buffer_len(&self.inp) >= READ_AHEAD \
+                    or (self.tls is not None and buffer_len(&self.tls.raw) >= READ_AHEAD):
                 break
         if self.ended or (buffer_len(&self.inp) >= READ_AHEAD and self.input_waiter is None):
             self.arm(self.armed & ~MP_POLL_IN)
         return 0
 
+    cdef void note_end(self, Py_ssize_t n):
+        """Keep what a read said, if it was that no more will come."""
+        if n == READ_END:
+            self.ended = True
+        elif n == READ_ERROR:
+            self.read_failed = self.ended = True
+            self.read_error = APR_EGENERAL if self.tls is not None and self.tls.why is not None else self.error
+
+    cdef bint is_shaking(self):
+        return self.tls is not None and not self.tls.established
+
+    cdef Py_ssize_t open_layer(self, Py_ssize_t n) except? -9:
+        """As unseal(); what belongs to a handshake stays where it is."""
+        if not self.tls.established:
+            return n
+        self.lock_layer()
+        try:
+            return self.unseal(n)
+        finally:
+            self.unlock_layer()
+
+    cdef Waiter shake(self, long long deadline):
+        """Go on with a handshake; None if it is done."""
+        cdef int done
+        if self.is_late:
+            self.is_late = False
+            self.error = APR_TIMEUP
+            self.fail("reading")
+        if self.read_failed:
+            self.error = self.read_error
+            self.fail("reading")
+        if self.state != STATE_HANDLING:
+            raise ConnectionClosed("this connection was closed in the TLS handshake")
+        if not self.armed & MP_POLL_IN or not self.is_plain():
+            self.pull()                         # what filters hold
+        self.lock_layer()
+        try:
+            done = self.tls.shake(READ_END if self.ended else READ_AGAIN)
+            self.take_sealed()
+        finally:
+            self.unlock_layer()
+        if done < 0:
+            self.push()                         # OpenSSL's alert
+            self.error = APR_EGENERAL
+            self.fail("reading")
+        if done:
+            self.open_first()
+            self.push()
+            return None
+        self.push()
+        if self.write_failed:
+            self.error = self.write_error
+            self.fail("writing")
+        self.arm(self.armed | MP_POLL_IN)
+        if deadline:
+            self.in_due = deadline
+            self.hub.watch(deadline)
+        if self.input_waiter is None or self.input_waiter.is_done:
+            self.input_waiter = self.new_waiter()
+        return self.input_waiter
+
+    cdef int open_first(self) except -1:
+        """What came together with the end of the handshake."""
+        cdef Py_ssize_t n = self.open_layer(READ_END if self.ended else READ_AGAIN)
+        self.note_end(self.tls.rest() if n > 0 else n)
+        return 0
+
     cdef Waiter wait_for_input(self):
         """What to wait for; None if there is input now, or its end."""
         cdef size_t before
-        if self.out_len:
+        if self.unsent():
             self.push()
         if self.is_late:
             self.is_late = False
@@ -328,6 +465,8 @@ cdef class AsyncConnection(ConnectionFacts):
             self.arm(self.armed | MP_POLL_IN)
         if not buffer_len(&self.inp):
             buffer_free(&self.inp)              # an idle connection keeps none
+            if self.tls is not None:
+                buffer_free(&self.tls.raw)
         if self.read_us > 0:
             self.in_due = now_us() + self.read_us
             self.hub.watch(self.in_due)
@@ -341,14 +480,15 @@ cdef class AsyncConnection(ConnectionFacts):
         return waiter
 
     cdef int stop_waiting(self) except -1:
-        self.in_due = 0
+        if not self.lingering:              # a task of a transport may come late
+            self.in_due = 0
         self.input_waiter = None
         return 0
 
     # -- output ---------------------------------------------------------------------
 
     cdef size_t unsent(self):
-        return self.out_len - self.sent
+        return self.out_len - self.sent + (buffer_len(&self.tls.text) if self.tls is not None else 0)
 
     cdef int put(self, const char *data, size_t n) except -1:
         if self.state != STATE_HANDLING:
@@ -361,7 +501,7 @@ cdef class AsyncConnection(ConnectionFacts):
         if self.unsent() + n > self.limit_ and self.unsent():
             raise LimitError("%d bytes are unsent already, and conn.limit is %d: await conn.drain() "
                              "after writing" % (self.unsent(), self.limit_))
-        if self.collect(data, n) < 0:
+        if (self.collect(data, n) if self.tls is None else buffer_add(&self.tls.text, data, n)) < 0:
             raise MemoryError("no memory for the output of a connection")
         if not self.is_stepping and not self.is_dirty and not self.armed & MP_POLL_OUT:
             self.is_dirty = True
@@ -396,23 +536,18 @@ cdef class AsyncConnection(ConnectionFacts):
         self.out = NULL
         self.out_len = self.out_cap = self.sent = 0
         self.out_due = 0
+        if self.tls is not None:
+            buffer_free(&self.tls.text)
 
-    cdef int push(self) except -1:
-        """Send what the socket takes."""
+    cdef apr_status_t push_out(self) except *:
+        """Send what the socket takes of the output."""
         cdef ssize_t n
-        cdef size_t before = self.sent
         cdef apr_status_t rv = APR_SUCCESS
         cdef apr_os_sock_t fd = -1
-        cdef bint plain, more
-        if self.c == NULL or self.fd < 0:
-            return 0
-        if self.c.aborted:
-            if self.out_len:
-                self.output_failed(APR_ECONNABORTED)
-            return 0
+        cdef bint plain
         # An MPM that ends at once closes the sockets under its threads; see receive().
         if self.is_waited and (apr_os_sock_get(&fd, self.sock) != APR_SUCCESS or fd != self.fd):
-            return self.output_failed(APR_ECONNABORTED)
+            return APR_ECONNABORTED
         plain = mp_is_core_output(self.c)
         while plain and self.sent < self.out_len:
             n = send(self.fd, self.out + self.sent, self.out_len - self.sent,
@@ -439,20 +574,61 @@ cdef class AsyncConnection(ConnectionFacts):
                     rv = mp_push(self.c, self.outb, self.out + self.sent, n)
                     self.sent += n
             self.users -= 1
-        if rv != APR_SUCCESS:
-            return self.output_failed(rv)
-        more = self.sent < self.out_len or self.c.data_in_output_filters
-        if self.sent == self.out_len and self.out_len:
-            free(self.out)
-            self.out = NULL
-            self.out_len = self.out_cap = self.sent = 0
-        elif self.sent > WRITE_BOUND and self.sent > self.out_len // 2:
+        return rv
+
+    cdef apr_status_t seal_more(self) except *:
+        """All of the output was sent: the next piece, and at last close_notify."""
+        self.lock_layer()
+        try:
+            if buffer_len(&self.tls.text):
+                return self.seal(SEAL_BYTES)
+            if self.tls.shut_wanted:
+                self.tls.make_shut()
+                self.take_sealed()
+            return APR_SUCCESS
+        finally:
+            self.unlock_layer()
+
+    cdef int push(self) except -1:
+        """Send what the socket takes."""
+        cdef bint moved = False, more
+        cdef size_t before
+        cdef apr_status_t rv
+        if self.c == NULL or self.fd < 0:
+            return 0
+        if self.c.aborted:
+            if self.unsent():
+                self.output_failed(APR_ECONNABORTED)
+            return 0
+        if self.filter_thread and self.filter_thread == self.hub.thread:
+            return 0                # OpenSSL or a filter has called somebody who writes
+        while True:
+            before = self.sent
+            rv = self.push_out()
+            moved = moved or self.sent != before
+            if rv != APR_SUCCESS:
+                return self.output_failed(rv)
+            more = self.sent < self.out_len or self.c.data_in_output_filters
+            if self.sent < self.out_len:
+                break
+            if self.out_len:
+                free(self.out)
+                self.out = NULL
+                self.out_len = self.out_cap = self.sent = 0
+            if more or self.tls is None or not self.tls.established:
+                break
+            rv = self.seal_more()
+            if rv != APR_SUCCESS and rv != EAGAIN:
+                return self.output_failed(rv)
+            if not self.out_len:
+                break
+        if self.sent > WRITE_BOUND and self.sent > self.out_len // 2:
             memmove(self.out, self.out + self.sent, self.out_len - self.sent)
             self.out_len -= self.sent
             self.sent = 0
         if more:
             self.arm(self.armed | MP_POLL_OUT)
-            if not self.out_due or self.sent != before:
+            if not self.out_due or moved:
                 self.out_due = now_us() + self.write_us
                 self.hub.watch(self.out_due)
         else:
@@ -665,10 +841,98 @@ cdef class AsyncConnection(ConnectionFacts):
             return
         self.check_thread("close")
         self.state = STATE_CLOSED
+        if self.tls is not None:
+            self.tls.shut_wanted = True
         self.push()
         if waiter is not None:
             self.stop_waiting()
             waiter.later()
+
+    def _abort(self):
+        """End the connection at once; what is unsent is lost."""
+        cdef Waiter waiter = self.input_waiter
+        if self.c == NULL or self.state != STATE_HANDLING:
+            return
+        self.check_thread("close")
+        self.state = STATE_CLOSED
+        self.output_failed(APR_ECONNABORTED)
+        if waiter is not None:
+            self.stop_waiting()
+            waiter.later()
+
+    # -- asyncio's own forms ----------------------------------------------------------
+
+    def streams(self, *, Py_ssize_t limit=65536):
+        """An asyncio.StreamReader and StreamWriter over this connection.
+
+        They take its place: the reading methods here are not for use any more.
+        ``read_timeout`` becomes None.
+
+        Args:
+            limit: as that of asyncio.open_connection(), in bytes; up to twice as
+                much is read ahead.
+        Returns:
+            (reader, writer).
+        Raises:
+            RuntimeError: there are streams, or a protocol, already.
+            ConnectionClosed: the connection was closed.
+        """
+        if self.state != STATE_HANDLING:
+            self.not_handling("read")
+        if limit < 1:
+            raise ValueError("limit must be at least 1 byte")
+        from mod_python._async.transport import streams
+        return streams(self, limit)
+
+    def run_protocol(self, factory):
+        """Await that an asyncio protocol has served this connection.
+
+        Args:
+            factory: called without arguments; returns an asyncio.Protocol or
+                BufferedProtocol.  Its methods are called as asyncio would,
+                connection_lost() last.
+        Returns:
+            The protocol, once the connection is lost.
+        Raises:
+            Exception: what a method of the protocol raised.
+            RuntimeError: there are streams, or a protocol, already.
+            ConnectionClosed: the connection was closed.
+        """
+        if self.state != STATE_HANDLING:
+            self.not_handling("read")
+        from mod_python._async.transport import run_protocol
+        return run_protocol(self, factory)
+
+    # -- TLS ------------------------------------------------------------------------
+
+    def start_tls(self, context, *, bint server_side=True, server_hostname=None,
+                  bint discard=False, bint suppress_ragged_eofs=True):
+        """Await that what is pending is sent and TLS has begun.
+
+        For protocols with a command such as STARTTLS.  What came before the
+        handshake is never taken for what comes inside TLS.
+
+        Args:
+            context: an ssl.SSLContext of Python, with certificate and key.
+            server_side: False: this end begins the handshake, as a client.
+            server_hostname: for a client: the server's name.
+            discard: drop what the peer sent between its request for TLS and the
+                handshake, instead of refusing it.
+            suppress_ragged_eofs: the end of the stream without TLS's
+                close_notify is an end like any other; if False, TLSError.
+        Raises:
+            TLSError: the handshake failed, the peer left, or sent other bytes
+                before it.  The connection is closed then.
+            ConnectionTimeout: the whole of it took longer than ``read_timeout``.
+            ConnectionClosed: the connection was closed before.
+            RuntimeError: the connection uses TLS already.
+            TypeError, ValueError, ssl.SSLError: the context does not do.
+        """
+        cdef Handshake shake = Handshake.__new__(Handshake)
+        shake.tls = self.new_tls(context, server_side, server_hostname, suppress_ragged_eofs)
+        shake.conn = self
+        shake.discard = discard
+        return shake
 
     @property
     def closed(self):
@@ -696,7 +960,7 @@ cdef class AsyncConnection(ConnectionFacts):
     @property
     def unsent_bytes(self):
         """Bytes that were written and not handed to the system yet."""
-        return self.out_len - self.sent
+        return self.unsent()
 
     # -- the end ----------------------------------------------------------------------
 
@@ -704,6 +968,8 @@ cdef class AsyncConnection(ConnectionFacts):
         """Await that everything is sent, whatever the state; the dispatcher's."""
         if self.c == NULL:
             return None
+        if self.tls is not None:
+            self.tls.shut_wanted = True
         self.push()
         if self.is_drained(0):
             return None
@@ -720,7 +986,9 @@ cdef class AsyncConnection(ConnectionFacts):
         self.stop_waiting()
         self.forget_output()
         buffer_free(&self.inp)
+        self.tls = None
         self._task = None
+        self._transport = None
         self._job = None
         if self.is_waited:
             self.arm(0)

@@ -123,12 +123,14 @@ cdef class Connection(ConnectionFacts):
         if self.state != STATE_HANDLING:
             self.not_handling("flush")
         self.not_filtering("flush")
+        if self.tls is not None:
+            rv = self.seal_all()
         self.users += 1
         with nogil:
             pthread_mutex_lock(&self.lock)
             if self.state != STATE_HANDLING:
                 rv = APR_ECONNABORTED
-            elif self.out_len:
+            elif self.out_len and rv == APR_SUCCESS:
                 rv = self.send(NULL, 0)
             pthread_mutex_unlock(&self.lock)
         self.users -= 1
@@ -170,9 +172,44 @@ cdef class Connection(ConnectionFacts):
         except OSError:
             pass
         self.state = STATE_CLOSED
+        if self.tls is not None and not self.c.aborted:
+            self.end_tls()
+            self.send_sealed()
         if self.users:
             self.waking = True
             shutdown(self.fd, SHUT_RD)
+
+    # -- TLS ------------------------------------------------------------------
+
+    def start_tls(self, context, *, bint server_side=True, server_hostname=None,
+                  bint discard=False, bint suppress_ragged_eofs=True):
+        """Send what is pending, then go on with TLS.
+
+        For protocols with a command such as STARTTLS.  What came before the
+        handshake is never taken for what comes inside TLS.
+
+        Args:
+            context: an ssl.SSLContext of Python, with certificate and key.
+            server_side: False: this end begins the handshake, as a client.
+            server_hostname: for a client: the server's name.
+            discard: drop what the peer sent between its request for TLS and the
+                handshake, instead of refusing it.
+            suppress_ragged_eofs: the end of the stream without TLS's
+                close_notify is an end like any other; if False, TLSError.
+        Raises:
+            TLSError: the handshake failed, the peer left, or sent other bytes
+                before it.  The connection is closed then.
+            ConnectionTimeout: the whole of it took longer than ``read_timeout``.
+            ConnectionClosed: the connection was closed before.
+            RuntimeError: the connection uses TLS already.
+            TypeError, ValueError, ssl.SSLError: the context does not do.
+        """
+        cdef Tls tls = self.new_tls(context, server_side, server_hostname, suppress_ragged_eofs)
+        self.start_reading()
+        try:
+            self.shake_hands(tls, discard)
+        finally:
+            self.reading = False
 
     @property
     def closed(self):

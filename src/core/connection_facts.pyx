@@ -4,7 +4,7 @@
 # kinds of connections that handlers get inherit it: Connection, whose reading
 # methods wait, and AsyncConnection, whose reading methods are awaited.
 
-cdef class ConnectionFacts(Stream):
+cdef class ConnectionFacts(TlsStream):
     """What every connection object has, whoever serves it."""
     cdef public object _hlist
 
@@ -47,7 +47,7 @@ cdef class ConnectionFacts(Stream):
 
     def can_write_eof(self):
         """Whether write_eof() works: TLS cannot close one direction only."""
-        return not ap_ssl_conn_is_ssl(self.rec())
+        return not ap_ssl_conn_is_ssl(self.rec()) and self.tls is None
 
     # -- settings of the I/O --------------------------------------------------
 
@@ -228,8 +228,17 @@ cdef class ConnectionFacts(Stream):
         return self.entry.settings_of_server(self.rec().base_server)
 
     def is_https(self):
-        """1 if the connection uses TLS, else 0 (ap_ssl_conn_is_ssl)."""
-        return 1 if ap_ssl_conn_is_ssl(self.rec()) else 0
+        """1 if the connection uses TLS, httpd's or that of start_tls(), else 0."""
+        if ap_ssl_conn_is_ssl(self.rec()):
+            return 1
+        return 1 if self.tls is not None and self.tls.established else 0
+
+    @property
+    def tls(self):
+        """The ssl.SSLObject of start_tls(), or None: for version(), cipher(),
+        getpeercert() and the like.  Without TLS, or with mod_ssl's, it is None."""
+        self.rec()
+        return self.tls_object()
 
     def ssl_var_lookup(self, name):
         """Value of a mod_ssl variable, or None (ap_ssl_var_lookup).
@@ -248,6 +257,9 @@ cdef class ConnectionFacts(Stream):
             return latin1(value) if value != NULL and value[0] else None
         finally:
             apr_pool_destroy(pool)
+
+    cdef object tls_object(self):
+        return None if self.tls is None or not self.tls.established else self.tls.ssl_object
 
     def get_config(self):
         """Table of the Python settings of the server."""

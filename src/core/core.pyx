@@ -28,10 +28,13 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
 )
 from cpython.buffer cimport (
+    PyBUF_READ,
     PyBUF_SIMPLE,
+    PyBUF_WRITE,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.pycapsule cimport PyCapsule_New, PyCapsule_SetName
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -66,6 +69,8 @@ from libc.string cimport (
     strspn,
 )
 
+import sys
+
 from httpd cimport *
 
 
@@ -92,6 +97,7 @@ from mod_python.errors import (
     DetachedError,
     IncompleteRead,
     LimitError,
+    TLSError,
 )
 from mod_python._dispatch.handler import intern as intern_handler
 from mod_python._dispatch.lines import log_lines as split_log_lines
@@ -101,7 +107,9 @@ include "text.pyx"
 include "buffer.pyx"
 include "table.pyx"
 include "server.pyx"
+include "tls.pyx"
 include "stream.pyx"
+include "tls_stream.pyx"
 include "connection_facts.pyx"
 include "connection.pyx"
 include "hub.pyx"
@@ -110,6 +118,7 @@ include "finfo.pyx"
 include "request_io.pyx"
 include "request_facts.pyx"
 include "request.pyx"
+include "request_wsgi.pyx"
 include "filter.pyx"
 include "entry.pyx"
 include "services.pyx"

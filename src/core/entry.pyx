@@ -33,6 +33,9 @@ cdef class Entry:
     cdef tuple phase_names
     cdef tuple last_settings    # the last result of settings(), and its texts
     cdef bytes last_path, last_importer_path
+    cdef dict wsgi_constants    # see request_wsgi.pyx
+    cdef int asks_ident         # mod_ident is loaded; -1 if that is not known yet
+    cdef tuple wsgi_names       # variables of the last environment, in their order
 
     def __init__(self, str name not None, dispatcher):
         cdef int i
@@ -44,6 +47,8 @@ cdef class Entry:
         self.run_filter = dispatcher.filter
         self.lists = {}
         self.servers = {}
+        self.wsgi_names = ()
+        self.asks_ident = -1
         self.phase_names = tuple([latin1(mp_phase_names[i]) for i in range(<int> MP_PHASES)])
 
     def call(self, int what, uintptr_t arg):

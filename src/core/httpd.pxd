@@ -140,6 +140,7 @@ cdef extern from "apr_tables.h" nogil:
     void apr_table_clear(apr_table_t *)
     const char *apr_table_get(const apr_table_t *, const char *)
     void apr_table_set(apr_table_t *, const char *, const char *)
+    void apr_table_setn(apr_table_t *, const char *, const char *)
     void apr_table_unset(apr_table_t *, const char *)
     void apr_table_add(apr_table_t *, const char *, const char *)
     void apr_table_addn(apr_table_t *, const char *, const char *)
@@ -354,6 +355,12 @@ cdef extern from "http_core.h" nogil:
         core_ctx_t *in_ctx
     ctypedef struct core_dir_config:
         unsigned int enable_sendfile
+        unsigned int hostname_lookups
+        unsigned int use_canonical_name
+    enum:
+        HOSTNAME_LOOKUP_ON
+        HOSTNAME_LOOKUP_DOUBLE
+        USE_CANONICAL_NAME_DNS
     core_dir_config *ap_get_core_module_config(const void *)
     int AP_SENDFILE_ENABLED(unsigned int)
     apr_socket_t *ap_get_conn_socket(conn_rec *)
@@ -382,6 +389,8 @@ cdef extern from "ap_mmn.h" nogil:
 cdef extern from "ap_mpm.h" nogil:
     enum:
         AP_MPMQ_GENERATION
+        AP_MPMQ_IS_FORKED
+        AP_MPMQ_IS_THREADED
     apr_status_t ap_mpm_query(int, int *)
 
 
@@ -390,6 +399,9 @@ cdef extern from "http_main.h" nogil:
 
 
 cdef extern from "http_config.h" nogil:
+    ctypedef struct module:
+        pass
+    module *ap_find_linked_module(const char *)
     const char *ap_server_root_relative(apr_pool_t *, const char *)
     ctypedef struct ap_directive_t:
         const char *directive
@@ -592,6 +604,7 @@ cdef extern from "shell.h" nogil:
     mp_slot *mp_conn_slot(conn_rec *, mp_interp *)
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
     void mp_add_dynamic(request_rec *, mp_slot *, mp_phase)
+    int mp_seen_later(request_rec *)
     void mp_add_cleanups(request_rec *, mp_slot *)
     void mp_gate_out() nogil
     void mp_gate_in() nogil

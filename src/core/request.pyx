@@ -20,6 +20,10 @@ cdef class Request(RequestFacts):
     cdef dict added                 # phase -> Handlers that were added to it, or None
     cdef list cleanups              # (callable, data) for the end, or None
     cdef dict filters               # those registered, by (is_input, name); or None
+    cdef int wsgi_state             # one of WSGI_*; see request_wsgi.pyx
+    cdef int wsgi_headers           # headers that were there before start_response()
+    cdef apr_off_t wsgi_left        # of Content-Length; -1 if there is none
+    cdef bint form_wanted           # the attribute form is made when it is first looked at
 
     def __init__(self):
         raise TypeError("cannot create 'mp_request' instances")
@@ -42,6 +46,7 @@ cdef class Request(RequestFacts):
         self.runner = pthread_self()
         self._phase = phase
         self._extension = path_text(ext)
+        self.wsgi_state = WSGI_IDLE
         self.take_over()
 
     cdef apr_bucket_brigade *end(self):
@@ -66,7 +71,7 @@ cdef class Request(RequestFacts):
         """Whether nothing on this object would be missed."""
         return not has_attributes(self) and not buffer_len(&self.inp) and not self.ended \
             and self.added is None and self.cleanups is None and self.capsule is None \
-            and self.filters is None
+            and self.filters is None and not (self.form_wanted and mp_seen_later(self.r))
 
     cdef int final_status(self, int status):
         """What httpd gets for an HTTP status that the handlers returned."""
@@ -141,6 +146,20 @@ cdef class Request(RequestFacts):
         """(debug, autoreload, python_path, pdb, importer_path) in force."""
         return self.entry.settings_of_request(self.rec())
 
+    def __getattr__(self, name):
+        """What is not there: an error, but for the form of a published page."""
+        if self.form_wanted and name == "form" and self.r != NULL:
+            self.form_wanted = False
+            from mod_python.util import FieldStorage
+            form = self.form = FieldStorage(self, 1)
+            return form
+        raise AttributeError("'%s' object has no attribute '%s'" % (type(self).__name__, name))
+
+    def _want_form(self):
+        """Have the attribute form made, a FieldStorage, when it is first looked at."""
+        self.rec()
+        self.form_wanted = True
+
     # -- handlers and clean-ups that are added while the request is processed ---
 
     def add_handler(self, htype, handler, dir=None):
@@ -201,13 +220,7 @@ cdef class Request(RequestFacts):
         ``HTTP_*`` for the headers except those of authorization, ``SERVER_*``,
         ``REMOTE_*``, ``DOCUMENT_ROOT``, ``SCRIPT_FILENAME`` and others.
         """
-        cdef request_rec *r = self.rec()
-        cdef bint before = self.seize()
-        self.users += 1
-        with nogil:                     # may ask the DNS
-            ap_add_common_vars(r)
-        self.users -= 1
-        self.busy = before
+        common_variables(self, self.rec())
 
     def add_cgi_vars(self):
         """Put the CGI variables into subprocess_env: the common ones and
@@ -219,23 +232,15 @@ cdef class Request(RequestFacts):
         no query.  ``PATH_TRANSLATED`` is not set.
         """
         cdef request_rec *r
-        cdef apr_table_t *env
         cdef const char *uri
         self.add_common_vars()
         r = self.to_change()
-        env = r.subprocess_env
         uri = or_empty(r.uri)
-        apr_table_set(env, "GATEWAY_INTERFACE", "CGI/1.1")
-        apr_table_set(env, "SERVER_PROTOCOL", r.protocol)
-        apr_table_set(env, "REQUEST_METHOD", r.method)
-        apr_table_set(env, "QUERY_STRING", or_empty(r.args))
-        apr_table_set(env, "REQUEST_URI", uri)
         if r.path_info != NULL and r.path_info[0]:
-            apr_table_set(env, "PATH_INFO", r.path_info)
-            apr_table_set(env, "SCRIPT_NAME", apr_pstrmemdup(
-                r.pool, uri, ap_find_path_info(uri, r.path_info)))
+            cgi_variables(r, apr_pstrmemdup(r.pool, uri, ap_find_path_info(uri, r.path_info)),
+                          r.path_info)
         else:
-            apr_table_set(env, "SCRIPT_NAME", uri)
+            cgi_variables(r, uri, NULL)
 
     def allow_methods(self, methods, reset=0):
         """Add methods to the Allow header of 405 and 501 responses.
@@ -481,6 +486,91 @@ cdef class Request(RequestFacts):
             self.options_of = conf
         return self.options
 
+    def _option(self, name):
+        """Value of a PythonOption in force as text (UTF-8), or None; makes no table."""
+        cdef request_rec *r = self.rec()
+        cdef mp_dir_conf *conf = mp_dir_conf_of(r)
+        cdef bytes key = latin1_bytes(name)
+        cdef const char *value
+        if self.options is not None and self.options_of == conf:
+            found = self.options.get(name)      # this request may have changed it
+            if found is not None:
+                found = found.encode("latin-1").decode("utf-8", "surrogateescape")
+            return found
+        value = mp_option(conf.options, key)
+        return path_text(value)
+
+    # -- WSGI (request_wsgi.pyx) ----------------------------------------------
+
+    def build_wsgi_env(self):
+        """The environment for a WSGI application (PEP 3333); sets path_info.
+
+        The variables of add_cgi_vars(), ``HTTP_AUTHORIZATION`` and those of WSGI, this
+        object as ``wsgi.input``.  ``SCRIPT_NAME`` is ``PythonOption
+        mod_python.wsgi.base_uri``, else the location of the running handler, else
+        empty; ``PATH_INFO`` is the rest of the URI.
+
+        Returns:
+            A dict; None, with a warning in the log, if the URI is not below
+            SCRIPT_NAME.
+        Raises:
+            ValueError: the option does not begin with a slash, or ends with one.
+        """
+        return wsgi_environ(self)
+
+    def wsgi_start_response(self, status, headers, exc_info=None):
+        """Set status and headers, as PEP 3333 says; sends nothing.
+
+        Args:
+            status: such as "404 Not Found".
+            headers: list of tuples (name, value).
+            exc_info: what sys.exc_info() gave, for a call that replaces an
+                earlier one.
+        Returns:
+            A function that sends a part of the body at once, for old applications.
+        Raises:
+            TypeError: an argument is of a wrong type.
+            ValueError: status is none, or what is in headers cannot be one.
+            RuntimeError: it was called before, and exc_info is None.
+            BaseException: that of exc_info, if headers were sent already.
+        """
+        wsgi_start(self, status, headers, exc_info)
+        return self._wsgi_write
+
+    def _wsgi_write(self, data):
+        """The function that start_response() returns."""
+        cdef bytes part = wsgi_bytes(data)
+        cdef request_rec *r = self.rec()
+        if 0 <= self.wsgi_left < PyBytes_GET_SIZE(part) and not has_no_body(r):
+            raise ValueError("write: this is more than the Content-Length that the application gave")
+        wsgi_send(self, part, 1)
+
+    def _wsgi_send(self, data):
+        """Send a part of what an application has given, at once.
+
+        Returns:
+            Whether more is wanted.
+        """
+        wsgi_send(self, wsgi_cut(self, wsgi_bytes(data)), 1)
+        return wsgi_wants_more(self)
+
+    def _wsgi_send_all(self, parts):
+        """Send a body that is in memory, a list or tuple of parts."""
+        wsgi_send_all(self, parts)
+
+    def _wsgi_send_file(self, path, offset, len):
+        """Send a part of a file; returns the number of bytes sent."""
+        return wsgi_send_file(self, path, offset, len)
+
+    def _wsgi_end(self):
+        """The application has given all: see that nothing is missing."""
+        cdef request_rec *r = self.rec()
+        if self.wsgi_state == WSGI_IDLE:
+            raise RuntimeError("the application did not call start_response")
+        if self.wsgi_left > 0 and not has_no_body(r):
+            raise RuntimeError("the application gave %d bytes less than its Content-Length"
+                               % self.wsgi_left)
+
     def is_https(self):
         """1 if the connection uses TLS, else 0."""
         return 1 if ap_ssl_conn_is_ssl(self.rec().connection) else 0
@@ -532,7 +622,7 @@ cdef extern from *:
     const char *METHOD_CHARACTERS
 
 
-cdef const char *or_empty(const char *text) noexcept:
+cdef const char *or_empty(const char *text) noexcept nogil:
     return text if text != NULL else <const char *> ""
 
 

@@ -142,3 +142,46 @@ for _class, _name in ((Table, "mp_table"), (Connection, "mp_conn"),
     except TypeError:
         pass
 del _class, _name
+
+
+# -- CGI scripts in process ------------------------------------------------------
+
+cdef extern from *:
+    """
+    /* One for all interpreters: the working directory is the process's.  The owner may
+     * come again, when the output of a script includes that of another. */
+    static pthread_mutex_t mp_cgi_mutex = PTHREAD_MUTEX_INITIALIZER;
+    static pthread_t mp_cgi_owner;      /* valid while the depth is not 0 */
+    static int mp_cgi_depth;
+
+    static void mp_cgi_lock(void)
+    {
+        if (__atomic_load_n(&mp_cgi_depth, __ATOMIC_SEQ_CST)
+            && pthread_equal(__atomic_load_n(&mp_cgi_owner, __ATOMIC_SEQ_CST), pthread_self())) {
+            mp_cgi_depth++;
+            return;
+        }
+        pthread_mutex_lock(&mp_cgi_mutex);
+        __atomic_store_n(&mp_cgi_owner, pthread_self(), __ATOMIC_SEQ_CST);
+        __atomic_store_n(&mp_cgi_depth, 1, __ATOMIC_SEQ_CST);
+    }
+
+    static void mp_cgi_unlock(void)
+    {
+        if (__atomic_sub_fetch(&mp_cgi_depth, 1, __ATOMIC_SEQ_CST) == 0)
+            pthread_mutex_unlock(&mp_cgi_mutex);
+    }
+    """
+    void mp_cgi_lock() nogil
+    void mp_cgi_unlock() nogil
+
+
+def cgi_lock():
+    """Wait until no other thread of the process, in any interpreter, runs a CGI script."""
+    with nogil:
+        mp_cgi_lock()
+
+
+def cgi_unlock():
+    """Let the next one run; called by the thread that called cgi_lock()."""
+    mp_cgi_unlock()

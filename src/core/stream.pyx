@@ -30,6 +30,9 @@
 # handler waits for input is sent at once, since nobody else would.
 #
 # End of input.  b"" once; reading on raises ConnectionClosed.
+#
+# After start_tls() there is a layer in between (tls.pyx): what is received goes into
+# the layer's buffer, and what is written is collected there and comes here sealed.
 
 cdef enum:
     # Bytes collected before they are sent.  64 KiB is what the kernel takes at
@@ -94,6 +97,7 @@ cdef class Stream:
     cdef size_t limit_
     cdef bint set_up                # somebody chose limits or time-outs
     cdef unsigned long filter_thread    # which runs a Python filter of this connection, or 0
+    cdef Tls tls                    # from start_tls() on, else None
     cdef bint handed_over           # an AsyncConnection has taken its place
     cdef object capsule             # what _conn_rec gave, or None
 
@@ -121,6 +125,7 @@ cdef class Stream:
             self.inb = self.outb = NULL         # the pool frees them
             mp_count_brigades(-2)
         self.release()
+        self.tls = None
         retire_capsule(self.capsule)
         self.capsule = None
         mp_count_wrappers(-1)
@@ -168,6 +173,8 @@ cdef class Stream:
         self.state = STATE_VIEW if declined else STATE_CLOSED
         if self.users:
             self.wait_for_users()
+        if self.tls is not None and not self.c.aborted:
+            self.end_tls()
         if self.out_len and not self.c.aborted:
             with nogil:
                 self.send(NULL, 0)
@@ -179,6 +186,7 @@ cdef class Stream:
         free(self.out)
         self.out = NULL
         self.out_len = self.out_cap = 0
+        self.tls = None
         return 0
 
     cdef void wait_for_users(self):
@@ -243,7 +251,8 @@ cdef class Stream:
         return True
 
     cdef Py_ssize_t receive(self) noexcept nogil:
-        """Read what is there into the buffer; never waits."""
+        """Read what is there into the buffer, or into that of TLS; never waits."""
+        cdef Buffer *b = &self.inp
         cdef size_t room, before
         cdef ssize_t n
         cdef apr_bucket *e
@@ -252,10 +261,12 @@ cdef class Stream:
         cdef apr_status_t rv
         cdef apr_os_sock_t fd = -1
         cdef bint end = False
-        if buffer_room(&self.inp, BUFFER_START // 2 if buffer_len(&self.inp) else BUFFER_START) < 0:
+        if self.tls is not None:
+            b = &self.tls.raw
+        if buffer_room(b, BUFFER_START // 2 if buffer_len(b) else BUFFER_START) < 0:
             self.error = APR_ENOMEM
             return READ_ERROR
-        room = self.inp.cap - self.inp.end
+        room = b.cap - b.end
         if self.is_plain():
             # An MPM that ends at once closes the sockets under its threads, and
             # the number may be that of another file by now.
@@ -263,9 +274,9 @@ cdef class Stream:
                 self.error = ECONNABORTED
                 return READ_ERROR
             while True:
-                n = recv(self.fd, self.inp.data + self.inp.end, room, MSG_DONTWAIT)
+                n = recv(self.fd, b.data + b.end, room, MSG_DONTWAIT)
                 if n > 0:
-                    self.inp.end += n
+                    b.end += n
                     mp_count_input(self.c, n)
                     self.was_full = <size_t> n == room
                     return n
@@ -280,7 +291,7 @@ cdef class Stream:
                 return READ_ERROR
         rv = ap_get_brigade(self.c.input_filters, self.inb, AP_MODE_READBYTES,
                             APR_NONBLOCK_READ, room)
-        before = buffer_len(&self.inp)
+        before = buffer_len(b)
         while rv == APR_SUCCESS and not APR_BRIGADE_EMPTY(self.inb):
             e = APR_BRIGADE_FIRST(self.inb)
             if APR_BUCKET_IS_EOS(e):
@@ -288,12 +299,12 @@ cdef class Stream:
                 break
             if not APR_BUCKET_IS_METADATA(e):
                 rv = apr_bucket_read(e, &data, &length, APR_NONBLOCK_READ)
-                if rv == APR_SUCCESS and length and buffer_add(&self.inp, data, length) < 0:
+                if rv == APR_SUCCESS and length and buffer_add(b, data, length) < 0:
                     rv = APR_ENOMEM
             if rv == APR_SUCCESS:
                 apr_bucket_delete(e)
         apr_brigade_cleanup(self.inb)
-        n = <ssize_t> (buffer_len(&self.inp) - before)
+        n = <ssize_t> (buffer_len(b) - before)
         self.was_full = n > 0
         if n > 0:
             return n                # an error or end comes again at the next read
@@ -304,11 +315,14 @@ cdef class Stream:
         self.error = rv
         return READ_ERROR
 
-    cdef Py_ssize_t wait_and_receive(self) noexcept nogil:
-        """Send what is pending, then wait for input.  Takes the mutex itself."""
+    cdef Py_ssize_t wait_and_receive(self, long long deadline) noexcept nogil:
+        """Send what is pending, then wait for input.  Takes the mutex itself.
+
+        The deadline is one of now_us(), or 0.
+        """
         cdef Py_ssize_t n = READ_AGAIN
         cdef int ready, ms
-        cdef long long deadline = 0, left
+        cdef long long left
         cdef bint look_first
         pthread_mutex_lock(&self.lock)
         look_first = not self.is_plain()
@@ -317,8 +331,6 @@ cdef class Stream:
             if self.error != APR_SUCCESS:
                 pthread_mutex_unlock(&self.lock)
                 return READ_ERROR
-        if self.read_us > 0:
-            deadline = now_us() + self.read_us
         while True:
             if look_first:
                 n = self.receive()
@@ -466,6 +478,8 @@ cdef class Stream:
             over_limit(most)
         if self.ended:
             return 0
+        if self.tls is not None:
+            return self.filled(self.receive_text())
         # With output pending the peer most likely waits for it, unless more
         # input was left the last time.
         if (self.out_len == 0 or self.was_full) and self.is_plain() \
@@ -476,9 +490,16 @@ cdef class Stream:
             self.users += 1
             with nogil:
                 mp_gate_out()
-                n = self.wait_and_receive()
+                n = self.wait_and_receive(self.read_deadline())
                 mp_gate_in()
             self.users -= 1
+        return self.filled(n)
+
+    cdef long long read_deadline(self) noexcept nogil:
+        return now_us() + self.read_us if self.read_us > 0 else 0
+
+    cdef Py_ssize_t filled(self, Py_ssize_t n) except -1:
+        """What fill() gives, or raises, for a number of bytes or READ_*."""
         if n > 0:
             return n
         if n == READ_END:
@@ -501,8 +522,11 @@ cdef class Stream:
                 "time-out while %s: nothing %s for %g seconds" % (
                     doing, "came" if doing == "reading" else "could be sent",
                     (self.read_us if doing == "reading" else self.write_us) / 1e6))
-        apr_strerror(rv, text, sizeof(text))
         self.ended = self.end_told = True
+        if self.tls is not None and self.tls.why is not None:
+            self.break_tls()
+            raise TLSError(self.tls.why) from self.tls.cause
+        apr_strerror(rv, text, sizeof(text))
         if rv == APR_ENOMEM:
             raise MemoryError("no memory for the input of a connection")
         if self.c != NULL and doing == "reading":
@@ -528,6 +552,8 @@ cdef class Stream:
         self.not_filtering("write")
         if n == 0:
             return 0
+        if self.tls is not None:
+            return self.put_text(data, n)
         self.users += 1             # from here on the record stays, see finish()
         if pthread_mutex_trylock(&self.lock) != 0:
             with nogil:
@@ -564,6 +590,20 @@ cdef class Stream:
             self.out_cap = cap
         memcpy(self.out + self.out_len, data, n)
         self.out_len += n
+        return 0
+
+    # -- with TLS: see tls_stream.pyx -----------------------------------------
+
+    cdef int put_text(self, const char *data, size_t n) except -1:
+        return -1
+
+    cdef Py_ssize_t receive_text(self) except? -9:
+        return READ_ERROR
+
+    cdef int end_tls(self) except -1:
+        return 0
+
+    cdef int break_tls(self) noexcept:
         return 0
 
 

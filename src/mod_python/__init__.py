@@ -12,4 +12,5 @@ from . import version
 mp_version: str = version.version
 __version__: str = mp_version
 
-__all__ = ["apache", "mp_version", "version"]
+# What `from mod_python import *` gives; a name that is a module is imported by it.
+__all__ = ["apache", "cgihandler", "psp", "publisher", "python22", "util", "version"]

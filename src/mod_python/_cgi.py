@@ -13,6 +13,8 @@ import io
 import os
 import sys
 
+from ._constants import HTTP_MOVED_TEMPORARILY, HTTP_OK
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -233,6 +235,7 @@ class _Output(io.BufferedIOBase):
 
     def _set_headers(self, head: bytes) -> None:
         req = self._req
+        redirect = False
         for line in head.decode("latin-1").split("\n"):
             line = line.rstrip("\r")
             if not line:
@@ -246,11 +249,15 @@ class _Output(io.BufferedIOBase):
                 if not (number.isascii() and number.isdigit() and len(number) == 3):
                     raise ValueError(f"the script's header Status is {value!r:.80}; it must begin with a number")
                 req.status = int(number)
+                redirect = False
             elif name.lower() == "content-type":
                 req.content_type = value
                 req.headers_out["Content-Type"] = value
             else:
                 req.headers_out.add(name, value)
+                redirect = redirect or (name.lower() == "location" and req.status == HTTP_OK)
+        if redirect:  # RFC 3875, 6.2.3
+            req.status = HTTP_MOVED_TEMPORARILY
 
     def flush(self) -> None:
         if self._req is not None and self._head is None:
@@ -272,7 +279,7 @@ class CGIStdout(io.TextIOWrapper, NullIO):
 
     What is written up to an empty line are headers: ``Status: NNN ...`` becomes
     ``req.status``, ``Content-Type`` becomes ``req.content_type``, others are added to
-    ``req.headers_out``.  The rest is the body.
+    ``req.headers_out``; ``Location`` without ``Status`` makes the status 302.  The rest is the body.
 
     Args:
         req: the request.

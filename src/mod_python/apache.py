@@ -41,6 +41,7 @@ from .errors import ConnectionTimeout as ConnectionTimeout
 from .errors import DetachedError as DetachedError
 from .errors import IncompleteRead as IncompleteRead
 from .errors import LimitError as LimitError
+from .errors import TLSError as TLSError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

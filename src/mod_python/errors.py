@@ -18,6 +18,7 @@ __all__ = [
     "DetachedError",
     "IncompleteRead",
     "LimitError",
+    "TLSError",
 ]
 
 
@@ -40,6 +41,16 @@ class ConnectionClosed(ConnectionError):  # noqa: N818  (an everyday event, no e
     reported once with ``b""``, and when it writes to a peer that has gone.  A
     connection handler need not catch it: the dispatcher takes it for the normal
     end of the connection and writes one log line at level debug.
+    """
+
+
+class TLSError(ConnectionClosed):
+    """TLS that a handler has started (`conn.start_tls`) failed, and the connection with it.
+
+    The handshake failed, a record was broken, or something other than a handshake
+    came where one was due.  ``__cause__`` is the exception of `ssl`, where there is
+    one.  If it ends a connection handler, the dispatcher writes one log line at level
+    info.
     """
 
 

@@ -56,7 +56,7 @@ static int process_connection(conn_rec *c)
     status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
     record = mp_conn_record(c);
     if (record && record->loop) {
-        c->cs->state = CONN_STATE_SUSPENDED;
+        c->cs->state = c->aborted ? CONN_STATE_LINGER : CONN_STATE_SUSPENDED;
         return OK;
     }
     if (status == DECLINED) {

@@ -117,6 +117,22 @@ void mp_add_cleanups(request_rec *r, mp_slot *slot)
     at_end(r);
 }
 
+int mp_seen_later(request_rec *r)
+{
+    const mp_dir_conf *conf = mp_dir_conf_of(r);
+    const ap_filter_t *f;
+
+    if (r->main || r->prev || r->next || has_handlers(&conf->phase[MP_LOG])
+        || has_handlers(&conf->phase[MP_CLEANUP]))
+        return 1;
+    /* Those of HTTP itself come after all that look into the response. */
+    for (f = r->output_filters; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = f->next) {
+        if (strcasecmp(f->frec->name, "old_write") != 0)
+            return 1;
+    }
+    return 0;
+}
+
 /* Whether the next handler of a phase has its turn after this status; the
  * dispatcher has the same rule for the handlers of one interpreter. */
 static int goes_on(mp_phase phase, int status)
@@ -250,6 +266,25 @@ static int quick_handler(request_rec *r, int lookup)
     return lookup ? DECLINED : run_phase(r, MP_QUICK);
 }
 
+/* Whether a content handler is one of the ready-made ones that serve files. */
+static int serves_files(const char *text)
+{
+    static const char *const names[] = {"publisher", "psp", "cgihandler"};
+    static const char package[] = "mod_python.";
+    int i;
+
+    if (strncmp(text, package, sizeof(package) - 1) != 0)
+        return 0;
+    text += sizeof(package) - 1;
+    for (i = 0; i < 3; i++) {
+        size_t length = strlen(names[i]);
+        if (strncmp(text, names[i], length) == 0
+            && (text[length] == '\0' || text[length] == ':'))
+            return 1;
+    }
+    return 0;
+}
+
 /* Whether the content is Python's, by handlers inside <Location>, is to be seen
  * during translation only: afterwards httpd starts again with the server's
  * configuration.  Handlers of other phases there guard or log files, so they do
@@ -259,10 +294,15 @@ static int before_translation(request_rec *r)
     const mp_hlist *list = mp_dir_conf_of(r)->phase[MP_CONTENT].all;
     const core_dir_config *core;
     const char *name, *error = NULL;
+    int i;
 
     if (!list || (list->handlers[0].section->kind != MP_SECTION_LOCATION
                   && list->handlers[0].section->kind != MP_SECTION_LOCATION_MATCH))
         return DECLINED;
+    for (i = 0; i < list->n; i++) {
+        if (serves_files(list->handlers[i].text))
+            return DECLINED;
+    }
     core = ap_get_core_module_config(r->per_dir_config);
     name = core->expr_handler ? ap_expr_str_exec(r, core->expr_handler, &error)
                               : core->handler;

@@ -490,6 +490,9 @@ void mp_register_providers(apr_pool_t *p);  /* providers.c */
  * callables to run at its end, in the interpreter of this slot. */
 MP_API void mp_add_dynamic(request_rec *r, mp_slot *slot, mp_phase phase);
 MP_API void mp_add_cleanups(request_rec *r, mp_slot *slot);
+/* Whether Python code of handlers or filters may yet see a request, or another
+ * one may lead to it, after its content handler has succeeded. */
+MP_API int mp_seen_later(request_rec *r);
 
 /* The interpreter for a request and a directive in a section (NULL: unknown),
  * and for a connection. */

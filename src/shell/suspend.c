@@ -209,10 +209,11 @@ static void suspend_connection(conn_rec *c, request_rec *r)
 {
     mp_record *record;
 
-    /* The MPM calls this for what is kept alive, too, and for what it closes itself
-     * although we want it suspended, because the peer has gone. */
-    if (r || !c->cs || c->cs->state != CONN_STATE_SUSPENDED
-        || !(record = mp_conn_record(c)) || !record->loop || record->suspended)
+    /* The MPM calls this for what is kept alive, too, and for what it closes: it
+     * does not suspend a connection that broke meanwhile, such as in its TLS
+     * handshake, whatever it was told. */
+    if (r || !(record = mp_conn_record(c)) || !record->loop || record->suspended
+        || !c->cs || c->cs->state != CONN_STATE_SUSPENDED)
         return;
     record->suspended = 1;
     record->suspended_at = apr_time_now();

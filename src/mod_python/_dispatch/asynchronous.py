@@ -335,6 +335,8 @@ async def _serve(conn: Any) -> None:
         except BaseException as exc:
             if not isinstance(exc, ConnectionClosed) or not _is_gone(conn):
                 report.connection(conn, handler, dispatcher.name, exc)
+        if conn._transport is not None:
+            conn._transport.finish()
         # httpd's Timeout bounds this, or the connection's write_timeout.
         waiter = conn._flushed()
         while waiter is not None:

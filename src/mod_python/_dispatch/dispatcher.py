@@ -224,6 +224,8 @@ class Dispatcher:
             status: int = function(conn)
             if status.__class__ is not Status:
                 status = check_status(status, handler, "returned")
+            if status == DECLINED and conn.tls is not None:
+                raise plain(ValueError(f"handler '{handler.text}' returned apache.DECLINED after conn.start_tls()"))
             return status
         except BaseException as exc:
             return report.connection(conn, handler, self.name, exc)

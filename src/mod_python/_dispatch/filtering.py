@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from time import monotonic
 
-from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, HTTP_INTERNAL_SERVER_ERROR
+from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO
 from mod_python.errors import SERVER_RETURN, ConnectionTimeout
 
 from . import report, resolve, scope
@@ -134,9 +134,5 @@ def _can_answer(filt: Any, req: Any) -> bool:
 def _send_page(filt: Any, req: Any, lines: list[str]) -> None:
     """Send a report to the client as status 500 in place of the response (PythonDebug)."""
     filt._drop_queued()
-    req.status = int(HTTP_INTERNAL_SERVER_ERROR)
-    req.content_type = "text/html; charset=utf-8"
-    for name in report.ENTITY_HEADERS:
-        del req.headers_out[name]
-    filt.write(report.page(lines))
+    filt.write(report.page(req, lines))
     filt.close()

@@ -329,8 +329,9 @@ class Importer:
             seen = current.seen()
             module = seen.get(entry.label)
             if module is None and entry.module is not None and not loading:
-                # What the running handler's module has imported is obtained too.
-                module = _within(current.handler.entry, entry)
+                # What the running handler's module has imported is obtained too, and
+                # what those that were obtained have.
+                module = _within([current.handler.entry, *[self.labels.get(label) for label in seen]], entry)
         else:
             module = None
         if module is None:
@@ -589,14 +590,12 @@ def _inside(module: ModuleType, directory: str) -> bool:
     return file is None or file.startswith(directory.rstrip("/") + "/")
 
 
-def _within(root: Entry | None, wanted: Entry) -> ModuleType | None:
-    """The module that `root` or what it imports, at any depth, has for `wanted`."""
-    if root is None:
-        return None
-    if root is wanted:
-        return root.module
-    visited = {root}
-    queue = [root]
+def _within(roots: Iterable[Entry | None], wanted: Entry) -> ModuleType | None:
+    """The module that one of `roots`, or what it imports at any depth, has for `wanted`."""
+    queue = [root for root in roots if root is not None]
+    if wanted in queue:
+        return wanted.module
+    visited = set(queue)
     while queue:
         for child, module in list(queue.pop().children.items()):
             if child is wanted:

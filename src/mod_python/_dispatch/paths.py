@@ -15,6 +15,9 @@ from _thread import RLock
 _lock = RLock()
 _applied: set[str] = set()
 
+# Directories that were put on `sys.path` here, which who restores it has to leave there.
+placed: set[str] = set()
+
 
 def apply(expression: str) -> None:
     """Evaluate a PythonPath expression and make the result `sys.path`.
@@ -44,6 +47,7 @@ def apply(expression: str) -> None:
                 f"PythonPath must be an expression that gives a list of directories (str); "
                 f"{expression!r} gives {result!r:.200}"
             )
+        placed.update(result)
         sys.path[:] = result
         _applied.add(expression)
 
@@ -68,6 +72,7 @@ def add(directory: str, first: bool) -> None:
     with _lock:
         if not contains(directory):
             name = directory.rstrip("/") or "/"
+            placed.add(name)
             if first:
                 sys.path.insert(0, name)
             else:

@@ -20,7 +20,7 @@ from mod_python._constants import (
     HTTP_INTERNAL_SERVER_ERROR,
     HTTP_REQUEST_TIME_OUT,
 )
-from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError
+from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError, TLSError
 
 from .lines import log_lines
 
@@ -62,7 +62,11 @@ _AFTER_RESPONSE = ("PythonLogHandler", "PythonCleanupHandler")
 ENTITY_HEADERS = ("Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified")
 
 _OWN = os.path.dirname(__file__) + "/"
-_CALLERS = (_OWN + "dispatcher.py", _OWN + "filtering.py", _OWN + "resolve.py", _OWN + "paths.py")
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + "/"
+_APPLY = _PACKAGE + "_forms/apply.py"
+# What stands between the dispatcher and an application's code.
+_BETWEEN = (_OWN, _PACKAGE + "publisher.py", _PACKAGE + "_publisher/", _APPLY, "<frozen importlib")
+_CALLERS = (_OWN + "dispatcher.py", _OWN + "filtering.py", _OWN + "resolve.py", _OWN + "paths.py", _APPLY)
 
 _lock = allocate_lock()
 
@@ -71,8 +75,8 @@ _lock = allocate_lock()
 
 
 def is_own(filename: str) -> bool:
-    """Tell whether a file is part of the dispatcher."""
-    return filename.startswith((_OWN, "<frozen importlib"))
+    """Tell whether a file is part of the way from httpd to a handler."""
+    return filename.startswith(_BETWEEN)
 
 
 def _strip(stack: StackSummary, exc: BaseException | None) -> None:
@@ -291,7 +295,7 @@ def request(
             if _begun(req):
                 return _cut_off(req)
             if debug:
-                return _send_page(req, [*lines, *_modules(req, handler)])
+                return _send_page(req, [*lines, *_modules(req, handler, exc)])
     except BaseException as failure:
         last_resort(failure, exc)
     return HTTP_INTERNAL_SERVER_ERROR
@@ -314,29 +318,27 @@ def _cut_off(req: Any) -> int:
     return DONE
 
 
-def _modules(req: Any, handler: Handler) -> list[str]:
+def _modules(req: Any, handler: Handler, exc: BaseException) -> list[str]:
     """What is said about the modules of a request, for the client only."""
-    from . import graph
+    from . import graph, importer, scope
 
-    # Without it the handler's module is an ordinary one, or could not be found.
+    # Without it the handler's module is an ordinary one (the publisher, say), or could not be found.
     first = handler.entry
-    if first is None:
-        return []
-    labels = first.importer.labels
+    labels = importer.default().labels if first is None else first.importer.labels
     seen = [labels[label] for label in getattr(req, "_mp_seen", None) or () if label in labels]
-    return ["", "Modules of this request:", *graph.listing([first, *seen])]
+    if first is None:
+        first = scope.run_by(exc)
+    if first is not None:
+        seen.insert(0, first)
+    return ["", "Modules of this request:", *graph.listing(seen)] if seen else []
 
 
 def _send_page(req: Any, lines: list[str]) -> int:
     """Send a report to the client as status 500 (PythonDebug)."""
-    body = page(lines)
     drop_queued = getattr(req, "_drop_queued", None)
     if drop_queued is not None:
         drop_queued()  # the beginning of the response that failed
-    req.status = int(HTTP_INTERNAL_SERVER_ERROR)
-    req.content_type = "text/html; charset=utf-8"
-    for name in ENTITY_HEADERS:
-        del req.headers_out[name]
+    body = page(req, lines)
     try:
         req.write(body)
     except OSError as exc:
@@ -344,39 +346,28 @@ def _send_page(req: Any, lines: list[str]) -> int:
     return DONE
 
 
-def escape(text: str) -> str:
-    """Escape text for HTML, attribute values included."""
-    return (
-        text.replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace(">", "&gt;")
-        .replace('"', "&quot;")
-        .replace("'", "&#x27;")
-    )
-
-
-def page(lines: list[str]) -> bytes:
-    """Make the PythonDebug page of a report.
+def page(req: Any, lines: list[str]) -> bytes:
+    """Make the PythonDebug page of a report, and set status and headers of the response.
 
     Args:
+        req: the request.
         lines: the lines of the report.
 
     Returns:
-        a complete HTML document, UTF-8.
+        HTML, or plain text if the client takes no HTML; UTF-8.
     """
-    text = escape("\n".join(lines))
-    return (
-        "<!DOCTYPE html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        "<title>500 Internal Server Error</title>\n"
-        "<style>body{font-family:sans-serif;margin:2em}"
-        "pre{background:#f4f4f4;border-left:.3em solid #b00;padding:1em;overflow-x:auto}</style>\n"
-        "</head><body>\n"
-        "<h1>Internal Server Error</h1>\n"
-        f"<pre>\n{text}\n</pre>\n"
-        "<p>This page is shown because PythonDebug is On.</p>\n"
-        "</body></html>\n"
-    ).encode("utf-8", "backslashreplace")
+    from mod_python import _html
+
+    req.status = int(HTTP_INTERNAL_SERVER_ERROR)
+    for name in ENTITY_HEADERS:
+        del req.headers_out[name]
+    for name, value in _html.HEADERS:
+        req.headers_out[name] = value
+    if _html.accepts_html(_value(lambda: req.headers_in.get("Accept"))):
+        req.content_type = _html.CONTENT_TYPE
+        return _html.error_page(lines)
+    req.content_type = "text/plain; charset=utf-8"
+    return _html.text_page(lines)
 
 
 # -- connections and imports ---------------------------------------------------------
@@ -386,7 +377,7 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     """Report an exception of a connection handler.
 
     That the peer has gone is the normal end of a connection: one line at level
-    debug.  A time-out, or a message beyond a limit, is one line at level info: any
+    debug.  A time-out, a message beyond a limit, or TLS that fails, is one line at level info: any
     client can cause it, so it must not be able to fill the log with tracebacks.
     Anything else is an error.
 
@@ -403,7 +394,8 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     phase = "PythonConnectionHandler"
     try:
         if isinstance(exc, ConnectionClosed):
-            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_DEBUG)
+            level = APLOG_INFO if isinstance(exc, TLSError) else APLOG_DEBUG
+            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], level)
             return 0
         if isinstance(exc, (ConnectionTimeout, LimitError)):
             emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_INFO)
@@ -415,7 +407,7 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     return HTTP_INTERNAL_SERVER_ERROR
 
 
-def cleanup(req: Any, function: object, interpreter: str, exc: BaseException) -> None:
+def cleanup(req: Any, function: object, interpreter: str, exc: BaseException, phase: str = "register_cleanup") -> None:
     """Report an exception of a callable that ran at the end of a request.
 
     Args:
@@ -423,9 +415,10 @@ def cleanup(req: Any, function: object, interpreter: str, exc: BaseException) ->
         function: the callable.
         interpreter: name of the interpreter.
         exc: the exception.
+        phase: what called it.
     """
     try:
-        title = _title(interpreter, "register_cleanup", repr(function))
+        title = _title(interpreter, phase, repr(function))
         emit(req.log_error, _lines(title, [], exc, interpreter), APLOG_ERR)
     except BaseException as failure:
         last_resort(failure, exc)

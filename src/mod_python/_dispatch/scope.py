@@ -20,12 +20,28 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from .handler import Handler
+    from .modules import Entry
 
     F = TypeVar("F", bound=Callable[..., Any])
 
 # id of a code object -> name of the local variable that holds the subject.  By
 # id, because hashing a code object hashes all of its constants.
 _entry_points: dict[int, str] = {}
+
+
+# id of the code object of a handler that runs a module for the dispatcher.
+_providers: set[int] = set()
+
+
+def runs_module(function: F) -> F:
+    """Mark a handler that obtains a module for the request, and runs what is in it.
+
+    It must have the local variables `entry` (the importer's record, or None) and
+    `module`. So code that it calls gets the same module throughout, at no cost to
+    the requests in which nobody asks.
+    """
+    _providers.add(id(function.__code__))
+    return function
 
 
 def entry_point(local: str) -> Callable[[F], F]:
@@ -53,11 +69,20 @@ class Scope:
         handler: the handler that runs.
         settings: (debug, autoreload, python_path, pdb), all merged.
         is_request: whether the subject is a request.
+        running: label and module of what a handler runs for it (`runs_module`), or None.
     """
 
-    __slots__ = ("handler", "is_request", "settings", "subject")
+    __slots__ = ("handler", "is_request", "running", "settings", "subject")
 
-    def __init__(self, subject: Any, handler: Handler, settings: tuple[Any, ...], is_request: bool = False) -> None:
+    def __init__(
+        self,
+        subject: Any,
+        handler: Handler,
+        settings: tuple[Any, ...],
+        is_request: bool = False,
+        running: tuple[str, ModuleType] | None = None,
+    ) -> None:
+        self.running = running
         self.subject = subject
         self.handler = handler
         self.settings = settings
@@ -83,14 +108,23 @@ class Scope:
             seen = {}
             if self.is_request:
                 self.subject._mp_seen = seen
+        if self.running is not None:
+            seen.setdefault(*self.running)
         return seen
 
 
 def current() -> Scope | None:
     """Return the innermost dispatcher call among the callers, or None."""
     frame: FrameType | None = sys._getframe(1)
+    running = None
     while frame is not None:
-        local = _entry_points.get(id(frame.f_code))
+        code = id(frame.f_code)
+        if code in _providers:
+            values = frame.f_locals
+            entry, module = values.get("entry"), values.get("module")
+            if entry is not None and module is not None and running is None:
+                running = (entry.label, module)
+        local = _entry_points.get(code)
         if local is not None:
             values = frame.f_locals
             handler = values.get("handler")
@@ -99,6 +133,21 @@ def current() -> Scope | None:
                 if local == "filt":
                     req = values[local].req
                     return Scope(req or values[local].connection, handler, settings, req is not None)
-                return Scope(values[local], handler, settings, local == "req")
+                return Scope(values[local], handler, settings, local == "req", running)
         frame = frame.f_back
+    return None
+
+
+def run_by(exc: BaseException) -> Entry | None:
+    """Return the record of the module that a handler ran when an exception was raised, or None.
+
+    Args:
+        exc: the exception.
+    """
+    traceback = exc.__traceback__
+    while traceback is not None:
+        if id(traceback.tb_frame.f_code) in _providers:
+            entry: Entry | None = traceback.tb_frame.f_locals.get("entry")
+            return entry
+        traceback = traceback.tb_next
     return None

@@ -130,6 +130,8 @@ def _report(
         lines = report.lines_of(interpreter, "INCLUDES", handler, req, exc)
         report.emit(req.log_error, lines, APLOG_ERR)
         if debug:
-            output.write("<pre>\n" + report.escape("\n".join(lines)) + "\n</pre>\n")
+            from mod_python._html import escape
+
+            output.write("<pre>\n" + escape("\n".join(lines)) + "\n</pre>\n")
     except BaseException as failure:
         report.last_resort(failure, exc)

@@ -110,7 +110,7 @@ def apply_fs_data(object: Any, fs: FieldStorage, **args: Any) -> Any:  # noqa: A
     names, taken, more = _accepted(object)
     arguments: dict[str, Any] = {}
     if names or more:
-        for name, fields in fs.list.table().items():
+        for name, fields in fs.list.table().items() if fs.list else ():
             if name is not None and (name in names or (more and name not in taken)) and name not in args:
                 values = [field.value if isinstance(field, StringField) else field for field in fields]
                 arguments[name] = values[0] if len(values) == 1 else values

@@ -78,11 +78,14 @@ class FieldStorage:
         **limits: int | None,
     ) -> None:
         self._list = FieldList()
-        limit = Limits(req, limits)
         args = req.args
+        posted = req.method == "POST"
+        if not args and not posted and not limits:
+            return
+        limit = Limits(req, limits)
         if args:
             self._parse(req, args, keep_blank_values, limit)
-        if req.method == "POST":
+        if posted:
             self._read(req, keep_blank_values, file_callback, field_callback, limit)
 
     def _parse(self, req: Any, text: str, keep_blank_values: object, limits: Limits) -> None:

@@ -26,8 +26,8 @@ from typing import IO
 
 import click
 
-from mod_python.httpd.errors import AddressInUseError, ConfigError, StartError
-from mod_python.httpd.process import START_TIMEOUT, HttpdProcess, describe_status, session_members
+from mod_python.httpd.errors import ConfigError, StartError
+from mod_python.httpd.process import START_TIMEOUT, HttpdProcess, bind_failure, describe_status, session_members
 
 __all__ = ["LOG_FORMAT", "run"]
 
@@ -170,13 +170,9 @@ class _Loop:
     def _failure(self) -> Exception:
         """Make one line of what httpd said before it gave up."""
         lines = [_LINE.sub("", line) for line in self._log.held]
-        for line in lines:
-            taken = re.search(r"could not bind to address (\S+)", line)
-            if taken is not None:
-                return AddressInUseError(
-                    f"{taken[1]}: cannot listen there: "
-                    f"{'it is in use by another program' if '(98)' in line or 'in use' in line else line}"
-                )
+        taken = bind_failure(lines)
+        if taken is not None:
+            return taken
         # The cause comes first; what follows ("Configuration Failed", "Unable to
         # open logs") are consequences.
         causes = [line for line in self._log.held if re.search(r":(emerg|alert|crit|error) |^\w", line)]

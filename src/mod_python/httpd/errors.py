@@ -6,7 +6,7 @@ command line prints it as it is; the test kit adds the error log.
 
 from __future__ import annotations
 
-__all__ = ["AddressInUseError", "ConfigError", "HttpdError", "StartError"]
+__all__ = ["AddressInUseError", "ConfigError", "HttpdError", "NotRunningError", "StartError"]
 
 
 class HttpdError(Exception):
@@ -23,3 +23,7 @@ class AddressInUseError(HttpdError):
 
 class StartError(HttpdError):
     """httpd ended, or did not come up, although its configuration was accepted."""
+
+
+class NotRunningError(HttpdError):
+    """There is no running httpd of that configuration."""

@@ -29,7 +29,17 @@ from typing import IO, Any
 from mod_python.httpd.config import Address, Settings
 from mod_python.httpd.errors import AddressInUseError, ConfigError, StartError
 
-__all__ = ["HttpdProcess", "check_addresses", "check_config", "children_of", "session_members"]
+__all__ = [
+    "HttpdProcess",
+    "bind_failure",
+    "check_addresses",
+    "check_config",
+    "children_of",
+    "describe_status",
+    "one_line",
+    "process_fields",
+    "session_members",
+]
 
 #: Seconds httpd may take to read its configuration and bind its ports.
 START_TIMEOUT = 30.0
@@ -232,7 +242,7 @@ def check_config(settings: Settings) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{settings.httpd.binary} -t failed: {error}") from error
     if done.returncode != 0:
-        raise ConfigError(_one_line(done.stdout) or f"{settings.httpd.binary} -t: {done.returncode}")
+        raise ConfigError(one_line(done.stdout) or f"{settings.httpd.binary} -t: {done.returncode}")
 
 
 def check_addresses(addresses: Iterable[Address]) -> None:
@@ -281,7 +291,7 @@ def session_members(session: int) -> list[int]:
         entries = []
     for entry in entries:
         if entry.isdecimal():
-            fields = _stat(int(entry))
+            fields = process_fields(int(entry))
             if fields and fields[3] == str(session) and fields[0] not in ("Z", "X"):
                 members.append(int(entry))
     if not entries:
@@ -296,6 +306,24 @@ def describe_status(status: int | None) -> str:
     if status is not None and status < 0:
         return f"signal {signal.Signals(-status).name}"
     return f"exit status {status}"
+
+
+def bind_failure(lines: Iterable[str]) -> AddressInUseError | ConfigError | None:
+    """Look in httpd's messages for an address that it could not listen on.
+
+    Args:
+        lines: The messages.
+
+    Returns:
+        The error for a person, without a remedy; or None if that was not the cause.
+    """
+    for line in lines:
+        taken = re.search(r"could not bind to address (\S+)", line)
+        if taken is not None:
+            if "in use" in line or "(98)" in line:
+                return AddressInUseError(f"{taken[1]}: cannot listen there: it is in use by another program")
+            return ConfigError(f"{taken[1]}: cannot listen there: {line.strip()}")
+    return None
 
 
 def _command(settings: Settings) -> list[str]:
@@ -315,14 +343,14 @@ def children_of(parent: int) -> list[int]:
         return [int(pid) for pid in done.stdout.split()]
     found = []
     for pid in entries:
-        fields = _stat(pid)
+        fields = process_fields(pid)
         if fields and fields[1] == str(parent) and fields[0] not in ("Z", "X"):
             found.append((int(fields[19]), pid))
     return [pid for _, pid in sorted(found)]
 
 
-def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat after the command: state, parent, group, session, …"""
+def process_fields(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the command: state, parent, group, session, …; [] if there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -350,8 +378,8 @@ def _death_signal() -> Callable[[], None] | None:
     return ask
 
 
-def _one_line(output: str) -> str:
-    """Reduce httpd's complaint to where and what.
+def one_line(output: str) -> str:
+    """Reduce httpd's complaint to one line: where and what.
 
     httpd writes "AH00526: Syntax error on line 3 of FILE:" and the reason on the
     next line, or nests several "Syntax error on line" of including files in one.

@@ -1,0 +1,1 @@
+"""What coroutine handlers use of asyncio over httpd's connections."""

@@ -1,0 +1,1 @@
+"""Cookies: the classes behind `mod_python.Cookie`."""
