@@ -254,6 +254,7 @@ cdef class AsyncConnection(ConnectionFacts):
     cdef long long in_due, out_due      # deadlines; 0: none
     cdef long long linger_end
     cdef int done_fd                    # a thread waits here for the end, or -1
+    cdef bint is_waited                 # a thread of httpd's owns the connection
 
     # -- life -------------------------------------------------------------------
 
@@ -272,6 +273,12 @@ cdef class AsyncConnection(ConnectionFacts):
 
     cdef int detach(self) except -1:
         cdef ConnectionFacts previous = self.previous
+        if self.has_place:
+            # The thread that waited has given up, and httpd takes the connection away.
+            self.arm(0)
+            self.hub.leave(self)
+            if not self.lingering:
+                self.hub.count -= 1
         self.previous = None
         if previous is not None:
             previous.detach()
@@ -536,7 +543,11 @@ cdef class AsyncConnection(ConnectionFacts):
         """Send what the socket takes of the output."""
         cdef ssize_t n
         cdef apr_status_t rv = APR_SUCCESS
+        cdef apr_os_sock_t fd = -1
         cdef bint plain
+        # An MPM that ends at once closes the sockets under its threads; see receive().
+        if self.is_waited and (apr_os_sock_get(&fd, self.sock) != APR_SUCCESS or fd != self.fd):
+            return APR_ECONNABORTED
         plain = mp_is_core_output(self.c)
         while plain and self.sent < self.out_len:
             n = send(self.fd, self.out + self.sent, self.out_len - self.sent,
@@ -979,12 +990,13 @@ cdef class AsyncConnection(ConnectionFacts):
         self._task = None
         self._transport = None
         self._job = None
-        if self.done_fd >= 0:
+        if self.is_waited:
             self.arm(0)
             self.hub.leave(self)
             if self.sock != NULL:
                 apr_socket_timeout_set(self.sock, self.saved_us)
-            signal_descriptor(self.done_fd)
+            if self.done_fd >= 0:
+                signal_descriptor(self.done_fd)
             return
         self.users += 1
         with nogil:
@@ -1041,11 +1053,12 @@ cdef class AsyncConnection(ConnectionFacts):
         """
         cdef mp_record *record = mp_conn_record(self.rec())
         cdef int fd = mp_signal_make(), ready
-        cdef int ms = <int> (patience * 1000)
+        cdef long long deadline, left
         cdef pollfd p
         if fd < 0:
             raise OSError(errno, "no descriptor to wait with: %s" % error_text(errno))
         self.done_fd = fd
+        self.is_waited = True
         record.c = self.c
         mp_loop_add(self.hub.link, record)
         with nogil:
@@ -1056,7 +1069,13 @@ cdef class AsyncConnection(ConnectionFacts):
                     p.fd = fd
                     p.events = POLLIN
                     p.revents = 0
-                    ready = poll(&p, 1, ms)
+                    deadline = now_us() + <long long> (patience * 1e6)
+                    while True:
+                        left = deadline - now_us()
+                        ready = poll(&p, 1, <int> (left // 1000) if left > 0 else 0)
+                        # The MPM interrupts its threads when it stops.
+                        if ready >= 0 or errno != EINTR:
+                            break
                     break
                 if ready > 0 or errno != EINTR:
                     break
@@ -1064,6 +1083,10 @@ cdef class AsyncConnection(ConnectionFacts):
         self.done_fd = -1
         close_descriptor(fd)
         return ready > 0
+
+    def _abandon(self):
+        """The thread that waited gives up: the handler finds its connection gone."""
+        self.detach()
 
 
 cdef extern from *:

@@ -211,6 +211,8 @@ cdef class Hub:
         cdef list all_ = self.arriving
         self.arriving = []
         for conn in all_:
+            if conn.c == NULL:
+                continue                # its thread has given up already
             if not mp_is_released(mp_conn_record(conn.c)):
                 still.append(conn)
                 continue

@@ -33,6 +33,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -135,16 +136,47 @@ mp_record *mp_loop_take(mp_loop *loop)
     return first;
 }
 
-/* Called in the child's main thread, or under prefork in its signal handler. */
-static void child_stopping(apr_pool_t *pchild, int graceful)
+static void stop_loops(int kind)
 {
     mp_loop *loop;
 
-    (void)pchild;
-    if (__atomic_load_n(&stopping, __ATOMIC_SEQ_CST) < (graceful ? MP_STOP_GRACEFUL : MP_STOP_NOW))
-        __atomic_store_n(&stopping, graceful ? MP_STOP_GRACEFUL : MP_STOP_NOW, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&stopping, __ATOMIC_SEQ_CST) < kind)
+        __atomic_store_n(&stopping, kind, __ATOMIC_SEQ_CST);
     for (loop = __atomic_load_n(&loops, __ATOMIC_ACQUIRE); loop; loop = loop->next)
         mp_loop_wake(loop);
+}
+
+/* A child that ends gracefully waits for its threads and connections, and the MPM
+ * ignores that it is told to end at once, at the end of GracefulShutdownTimeout or
+ * when httpd is stopped: after some more seconds its parent would kill it.  (The MPM
+ * sends itself the same signal to wake its main thread.) */
+static void terminated(int number, siginfo_t *info, void *context)
+{
+    int before = errno;
+
+    (void)number;
+    (void)context;
+    if (info->si_pid != getpid())
+        stop_loops(MP_STOP_NOW);
+    errno = before;
+}
+
+/* Called in the child's main thread, or under prefork in its signal handler. */
+static void child_stopping(apr_pool_t *pchild, int graceful)
+{
+    struct sigaction act;
+    int threaded = 0;
+
+    (void)pchild;
+    stop_loops(graceful ? MP_STOP_GRACEFUL : MP_STOP_NOW);
+    if (graceful && __atomic_load_n(&loops, __ATOMIC_ACQUIRE)
+        && ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded) {
+        memset(&act, 0, sizeof(act));
+        act.sa_sigaction = terminated;
+        sigemptyset(&act.sa_mask);
+        act.sa_flags = SA_SIGINFO;      /* and not SA_RESTART: it is to interrupt */
+        sigaction(SIGTERM, &act, NULL);
+    }
 }
 
 /* ---- connections ------------------------------------------------------------- */

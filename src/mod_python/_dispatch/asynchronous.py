@@ -28,7 +28,7 @@ import threading
 from time import monotonic
 
 from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, APLOG_WARNING, DECLINED, OK
-from mod_python.errors import ConnectionClosed
+from mod_python.errors import ConnectionClosed, DetachedError
 
 from . import report, scope
 from .lines import plain
@@ -311,6 +311,7 @@ def hand_over(dispatcher: Dispatcher, conn: _core.Connection, handler: Handler, 
             f"{END_SECONDS:g} seconds after it was cancelled",
             APLOG_WARNING,
         )
+        made._abandon()
     return OK
 
 
@@ -327,9 +328,13 @@ async def _serve(conn: Any) -> None:
             if status is not None:
                 check(status, handler)
         except asyncio.CancelledError:
-            conn.log_error(f"PythonConnectionHandler {handler.text}: cancelled", APLOG_DEBUG)
+            if not _is_gone(conn):
+                conn.log_error(f"PythonConnectionHandler {handler.text}: cancelled", APLOG_DEBUG)
+        except GeneratorExit:
+            raise  # nobody goes on with this coroutine: the child ends, and it did not want to
         except BaseException as exc:
-            report.connection(conn, handler, dispatcher.name, exc)
+            if not isinstance(exc, ConnectionClosed) or not _is_gone(conn):
+                report.connection(conn, handler, dispatcher.name, exc)
         if conn._transport is not None:
             conn._transport.finish()
         # httpd's Timeout bounds this, or the connection's write_timeout.
@@ -342,6 +347,15 @@ async def _serve(conn: Any) -> None:
     finally:
         conn._end(loop.stopping > 1)
     del settings
+
+
+def _is_gone(conn: Any) -> bool:
+    """Whether httpd has taken a connection away, at the end of a child; it cannot log either."""
+    try:
+        conn.id  # noqa: B018
+    except DetachedError:
+        return True
+    return False
 
 
 def check(status: Any, handler: Handler) -> None:
