@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from mod_python import _build
 from mod_python.httpd.find import find_httpd
 from mod_python.testing import Server
-from tests.processes import PREFORK, THREADED, interpreters
-from tests.scripted import TIMEOUT, receive_all, receive_exactly
+from tests.processes import PREFORK, THREADED, interpreters, quiet
+from tests.scripted import TIMEOUT, receive_all, receive_exactly, reset
 
 Httpd = Callable[..., Server]
 
@@ -412,3 +413,22 @@ def test_nothing_is_left_in_the_child(httpd: Httpd) -> None:
     before = counts()
     some(100)
     server.wait_until(lambda: counts() <= before, what="the end of descriptors and threads")
+
+
+@pytest.mark.skipif(not _build.DEBUG_BUILD, reason="only a debug build counts (MOD_PYTHON_DEBUG_BUILD=1)")
+def test_counters_of_the_debug_build(httpd: Httpd) -> None:
+    """At the end of the child nothing is left that stood for a connection."""
+    server = httpd(handler=ECHO, listen=2, tls=[1], processes=1)
+    for number in range(40):
+        with server.connect(number % 2) as sock:
+            talk(sock)
+            if number % 3 == 0:
+                reset(sock)
+            elif number % 3 == 1 and THREADED:
+                sock.sendall(b"no end of a line")
+    quiet(server)
+    server.stop()
+    (found,) = re.findall(r"leak check: (.*)", server.error_log)
+    counted = {name: int(number) for name, number in re.findall(r"(\w+) (-?\d+)", found)}
+    assert counted["entries"] == counted["leaves"] >= 40
+    assert {counted[name] for name in ("records", "wrappers", "brigades")} == {0}
