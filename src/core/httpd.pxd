@@ -158,6 +158,7 @@ cdef extern from "apr_network_io.h" nogil:
     apr_status_t apr_socket_timeout_get(apr_socket_t *, apr_interval_time_t *)
     apr_status_t apr_socket_timeout_set(apr_socket_t *, apr_interval_time_t)
     apr_status_t apr_socket_shutdown(apr_socket_t *, apr_shutdown_how_e)
+    apr_status_t apr_socket_close(apr_socket_t *)
 
 
 cdef extern from "apr_portable.h" nogil:

@@ -27,7 +27,7 @@ cdef enum:
 
 
 cdef struct Place:
-    void *conn              # AsyncConnection, borrowed: its slot owns it
+    void *conn              # AsyncStream, borrowed: its slot owns it
     uint32_t turn
 
 
@@ -206,7 +206,7 @@ cdef class Hub:
 
     def welcome(self):
         """Start the connections that the workers have let go of."""
-        cdef AsyncConnection conn
+        cdef AsyncStream conn
         cdef list still = []
         cdef list all_ = self.arriving
         self.arriving = []
@@ -226,7 +226,7 @@ cdef class Hub:
 
     # -- places ---------------------------------------------------------------
 
-    cdef int enter(self, AsyncConnection conn) except -1:
+    cdef int enter(self, AsyncStream conn) except -1:
         cdef uint32_t room
         cdef void *more
         if self.free_places:
@@ -251,7 +251,7 @@ cdef class Hub:
         conn.has_place = True
         return 0
 
-    cdef int leave(self, AsyncConnection conn) except -1:
+    cdef int leave(self, AsyncStream conn) except -1:
         if not conn.has_place:
             return 0
         conn.has_place = False
@@ -261,7 +261,7 @@ cdef class Hub:
         self.free_places += 1
         return 0
 
-    cdef unsigned long long tag(self, AsyncConnection conn):
+    cdef unsigned long long tag(self, AsyncStream conn):
         return (<unsigned long long> self.places[conn.place].turn << 32) | conn.place
 
     # -- events ---------------------------------------------------------------
@@ -270,19 +270,19 @@ cdef class Hub:
         """Connections can be read from or written to."""
         cdef int i, n
         cdef uint32_t place
-        cdef AsyncConnection conn
+        cdef AsyncStream conn
         n = mp_poll_get(self.link, self.events, MP_POLL_MOST)
         for i in range(n):
             place = <uint32_t> self.events[i].tag
             if place >= self.n or self.places[place].conn == NULL \
                     or self.places[place].turn != <uint32_t> (self.events[i].tag >> 32):
                 continue
-            conn = <AsyncConnection> self.places[place].conn
+            conn = <AsyncStream> self.places[place].conn
             conn.on_event(self.events[i].what)
 
     # -- output that a task other than the handler's has written ------------------
 
-    cdef int note_dirty(self, AsyncConnection conn) except -1:
+    cdef int note_dirty(self, AsyncStream conn) except -1:
         if not self.dirty:
             self.call_soon(self.flush_dirty)
         self.dirty.append(conn)
@@ -290,7 +290,7 @@ cdef class Hub:
 
     def flush_dirty(self):
         """Send what was written in this turn of the loop."""
-        cdef AsyncConnection conn
+        cdef AsyncStream conn
         cdef list dirty = self.dirty
         self.dirty = []
         for conn in dirty:
@@ -315,14 +315,14 @@ cdef class Hub:
         """Find the connections whose time is up."""
         cdef long long now = now_us(), next_ = 0
         cdef uint32_t i
-        cdef AsyncConnection conn
+        cdef AsyncStream conn
         cdef list late = []
         self.timer = None
         self.due = 0
         for i in range(self.n):
             if self.places[i].conn == NULL:
                 continue
-            conn = <AsyncConnection> self.places[i].conn
+            conn = <AsyncStream> self.places[i].conn
             for deadline in (conn.in_due, conn.out_due):
                 if deadline and deadline <= now:
                     late.append(conn)
@@ -339,11 +339,12 @@ cdef class Hub:
 
     # -- the end of connections -----------------------------------------------------
 
-    cdef int end(self, AsyncConnection conn) except -1:
+    cdef int end(self, AsyncStream conn) except -1:
         """Free a connection, as soon as its worker cannot touch it any more."""
         cdef mp_record *record = mp_conn_record(conn.c)
         self.leave(conn)
         if not mp_has_left(record):
+            conn.close_socket()             # the peer need not wait for that
             if not self.ending:
                 self.loop.call_later(0.005, self.end_more)
             self.ending.append(conn)
@@ -353,7 +354,7 @@ cdef class Hub:
 
     def end_more(self):
         """Free those that had to wait."""
-        cdef AsyncConnection conn
+        cdef AsyncStream conn
         cdef list ending = self.ending
         self.ending = []
         for conn in ending:
