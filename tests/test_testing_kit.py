@@ -227,7 +227,7 @@ class TestEnd:
             assert server.problems() == []
 
     def test_a_crash_is_a_problem(self) -> None:
-        with Server(handler="import os\ndef handler(req): os.kill(os.getpid(), 11)") as server:
+        with Server(handler="import os, time\ndef handler(req): os.kill(os.getpid(), 11); time.sleep(60)") as server:
             with pytest.raises((OSError, HTTPException)):
                 server.get("/")
             server.wait_for_log("exit signal")

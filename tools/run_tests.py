@@ -7,6 +7,9 @@
 3. a wheel of a debug build, for the tests that count what is left at the end;
 4. a wheel for the httpd of PyPI, with the MPM event.
 
+The tests that are marked `heavy` run in the first part only: they take long because of
+how much they do, and not because of anything that another Python or httpd would change.
+
 All of them run even if one fails, so that one run shows everything.
 
 Environment variables:
@@ -47,9 +50,10 @@ class Combination:
     version: str
     mpm: str
     only: str | None = None  # an expression for pytest -k
+    light: bool = False  # without the tests that are marked heavy
 
     def __str__(self) -> str:
-        what = f", only {self.only}" if self.only else ""
+        what = f", only {self.only}" if self.only else ", without heavy tests" if self.light else ""
         return f"httpd {self.version} ({self.httpd}), {self.mpm}, {self.environment.base.name}{what}"
 
 
@@ -63,7 +67,7 @@ def combinations(main: Environment) -> Iterator[Combination]:
     for mpm in mpms:
         yield Combination(main, httpd, version, mpm)
     for python in later_pythons(main):
-        yield Combination(environments.with_python(python), httpd, version, mpms[0])
+        yield Combination(environments.with_python(python), httpd, version, mpms[0], light=True)
     yield Combination(environments.with_debug_build(main.base), httpd, version, mpms[0], "debug_build")
     if os.environ.get("MOD_PYTHON_TEST_PYPI") == "0":
         system.say("leaving out the httpd of PyPI: MOD_PYTHON_TEST_PYPI is 0")
@@ -72,7 +76,7 @@ def combinations(main: Environment) -> Iterator[Combination]:
     else:
         other = environments.with_pypi_httpd(main.base)
         version, httpd, _, mpms = facts(other)
-        yield Combination(other, httpd, version, mpms[0])
+        yield Combination(other, httpd, version, mpms[0], light=True)
 
 
 def facts(environment: Environment) -> tuple[str, str, str, list[str]]:
@@ -123,6 +127,8 @@ def run(combination: Combination, arguments: list[str]) -> bool:
     command = [combination.environment.python, "-m", "pytest", *arguments]
     if combination.only:
         command += ["-k", combination.only]
+    if combination.light:
+        command += ["-m", "not heavy"]
     return subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
