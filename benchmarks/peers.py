@@ -278,7 +278,7 @@ def echo_peers(mpms: tuple[str, ...]) -> list[Peer]:
 def _async_echo(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
     modules, environment = _ours(tools)
     # No thread per connection: httpd's default number of threads, and room for what the others get in threads.
-    factor = -(-sizes.threads // ASYNC_SIZES.threads) + 1
+    factor = -(-sizes.threads // (ASYNC_SIZES.threads - 2)) + 1
     config = HttpdConfig(
         mpm="event",
         modules=modules,

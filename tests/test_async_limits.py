@@ -34,19 +34,19 @@ def test_too_low_a_factor_is_named_with_the_one_that_does() -> None:
         server.allow(SETTING)
         (text,) = warnings(server)
     assert "asks for 1005 connections" in text
-    assert "at most 40" in text
-    assert "set AsyncRequestWorkerFactor to 101 or more (with ThreadsPerChild 10)" in text
+    assert "at most 34" in text
+    assert "set AsyncRequestWorkerFactor to 125 or more (with ThreadsPerChild 10)" in text
 
 
 @pytest.mark.skipif(not ASYNC, reason="the other MPMs take a thread per connection")
 def test_a_factor_that_does_is_nothing_to_speak_of() -> None:
-    with running("AsyncRequestWorkerFactor 101", handler=HANDLER, threads=10, options={SETTING: "1005"}) as server:
+    with running("AsyncRequestWorkerFactor 125", handler=HANDLER, threads=10, options={SETTING: "1005"}) as server:
         assert warnings(server) == []
         with server.connect() as peer:
             peer.sendall(b"hello\n")
             assert peer.recv(100) == b"hello\n"
         server.wait_until(
-            lambda: any("this child can hold 1020 connections" in r.message for r in server.log_records("info")), 10
+            lambda: any("this child can hold 1010 connections" in r.message for r in server.log_records("info")), 10
         )
 
 

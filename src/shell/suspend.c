@@ -397,14 +397,16 @@ int mp_most_connections(void)
 }
 
 /* An event MPM counts suspended connections like idle ones: per child it takes
- * ThreadsPerChild + idle threads * AsyncRequestWorkerFactor, 2 by default. */
+ * ThreadsPerChild + idle threads * AsyncRequestWorkerFactor, 2 by default.  Two threads
+ * do not count as idle: the listener reserves one before it accepts, and once it has
+ * stopped it goes on only when there is one more than needed. */
 static int check_limits(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                         server_rec *main_server)
 {
     const char *text = apr_table_get(mp_server_conf_of(main_server)->options,
                                      "mod_python.async.connections");
     const char *factor = value_of(ap_conftree, "AsyncRequestWorkerFactor");
-    int async = 0, threads = 0, children = 0;
+    int async = 0, threads = 0, children = 0, idle;
     struct rlimit files;
     char *end;
     long wanted;
@@ -417,7 +419,8 @@ static int check_limits(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children);
     if (threads < 1)
         threads = 1;
-    most = async ? (int)(threads * (1 + (factor ? atof(factor) : 2.0))) : threads;
+    idle = threads > 3 ? threads - 2 : 1;
+    most = async ? (int)(threads + idle * (factor ? atof(factor) : 2.0)) : threads;
     /* The configuration is read twice, and warnings belong to the second time. */
     if (!text || ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
         return OK;
@@ -434,7 +437,7 @@ static int check_limits(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                      "PythonOption mod_python.async.connections asks for %ld connections in one child "
                      "process, but it will take at most %d: set AsyncRequestWorkerFactor to %ld "
                      "or more (with ThreadsPerChild %d)", wanted, most,
-                     (wanted + threads - 1) / threads, threads);
+                     (wanted - threads + idle - 1) / idle, threads);
     else if (wanted > most)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
                      "PythonOption mod_python.async.connections asks for %ld connections in one child "

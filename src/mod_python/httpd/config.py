@@ -33,8 +33,9 @@ _TLS_MODULES = ("mod_socache_shmcb", "mod_ssl")
 #: Threads of a child of a threaded MPM. A connection handler keeps one for as long as the
 #: connection lasts, so this is also how many clients a child serves at once.
 DEFAULT_THREADS = 64
-# How many connections a child of the event MPM may hold, most of them idle.
-CONNECTIONS = 10_000
+# How many connections a child of the event MPM may hold, most of them idle; some more than
+# ten thousand, for those that linger count, too.
+CONNECTIONS = 12_000
 
 #: Children of prefork, each of which serves one connection.
 DEFAULT_PREFORK_PROCESSES = 16
@@ -351,7 +352,7 @@ def _workers(settings: Settings) -> list[str]:
     threads = settings.threads or DEFAULT_THREADS
     # Connections of coroutine handlers take no thread; httpd's default would stop at twice the
     # number of threads.
-    factor = [f"AsyncRequestWorkerFactor {max(2, CONNECTIONS // threads)}"] if mpm == "event" else []
+    factor = [f"AsyncRequestWorkerFactor {max(2, -(-CONNECTIONS // max(1, threads - 2)))}"] if mpm == "event" else []
     return [
         *factor,
         # Event keeps ending children in slots of their own while new ones start;
