@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,7 +63,8 @@ class Project:
             else subprocess.run(
                 [COMMAND, *arguments],
                 cwd=self.directory,
-                env=environment(),
+                # A Python's library may lie where only root finds it by itself.
+                env={**environment(), "LD_LIBRARY_PATH": str(Path(sys.base_prefix) / "lib")},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -359,6 +359,9 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleT
         import importlib
 
         directory, _, module = name.partition("/")
+        installed = getattr(sys.modules.get(module), "__file__", None)
+        if installed and str(ROOT / "examples") not in installed:
+            monkeypatch.delitem(sys.modules, module)  # a package of the same name; it comes back
         monkeypatch.syspath_prepend(str(ROOT / "examples" / directory))
         return importlib.import_module(module)
 
