@@ -34,6 +34,8 @@ HANDLER = """
 import asyncio
 from mod_python import apache
 
+pytestmark = pytest.mark.heavy
+
 ended = 0
 
 async def connectionhandler(conn):

@@ -25,6 +25,8 @@ SIZE = 256 * MIB
 MODULE = """
 from mod_python import apache
 
+pytestmark = pytest.mark.heavy
+
 def copy(filter):
     data = filter.read()
     while data:

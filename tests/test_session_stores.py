@@ -12,6 +12,8 @@ from mod_python.testing import Server
 from tests.processes import PREFORK, at_once
 from tests.session_site import STORES, Browser, Redis, redis_server, site
 
+pytestmark = pytest.mark.heavy
+
 HANDLERS = '''
 def count(req):
     """One more; the other requests must not come between."""
