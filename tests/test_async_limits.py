@@ -97,3 +97,14 @@ def test_what_is_no_number_is_refused(value: str) -> None:
         Server(handler=HANDLER, options={SETTING: value}),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("loop", "libuv"), ("loop", "Auto"), ("slow_callback", "-1"), ("slow_callback", "1s")]
+)
+def test_other_options_are_checked_too(name: str, value: str) -> None:
+    with (
+        pytest.raises(HttpdError, match=f'mod_python.async.{name} is "{value}"; it must be'),
+        Server(handler=HANDLER, options={f"mod_python.async.{name}": value}),
+    ):
+        pass

@@ -396,6 +396,28 @@ int mp_most_connections(void)
     return most;
 }
 
+/* Those options that Python reads when it is too late to refuse them.  0: logged. */
+static int check_options(const server_rec *s, const apr_table_t *options)
+{
+    const char *text = apr_table_get(options, "mod_python.async.loop");
+    char *end;
+
+    if (text && strcmp(text, "auto") && strcmp(text, "uvloop") && strcmp(text, "asyncio")) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                     "PythonOption mod_python.async.loop is \"%s\"; it must be auto, uvloop or "
+                     "asyncio", text);
+        return 0;
+    }
+    text = apr_table_get(options, "mod_python.async.slow_callback");
+    if (text && (!(strtod(text, &end) >= 0) || *end || end == text)) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                     "PythonOption mod_python.async.slow_callback is \"%s\"; it must be seconds, "
+                     "or 0 for never", text);
+        return 0;
+    }
+    return 1;
+}
+
 /* An event MPM counts suspended connections like idle ones: per child it takes
  * ThreadsPerChild + idle threads * AsyncRequestWorkerFactor, 2 by default.  Two threads
  * do not count as idle: the listener reserves one before it accepts, and once it has
@@ -421,6 +443,8 @@ static int check_limits(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         threads = 1;
     idle = threads > 3 ? threads - 2 : 1;
     most = async ? (int)(threads + idle * (factor ? atof(factor) : 2.0)) : threads;
+    if (!check_options(main_server, mp_server_conf_of(main_server)->options))
+        return HTTP_INTERNAL_SERVER_ERROR;
     /* The configuration is read twice, and warnings belong to the second time. */
     if (!text || ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
         return OK;
