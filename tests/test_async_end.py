@@ -427,15 +427,3 @@ async def connectionhandler(conn):
     assert "in the_culprit" in server.error_log
     assert "in connectionhandler" in server.error_log
     assert "/asyncio/" not in server.error_log
-
-
-def test_odd_settings_are_refused(httpd: Httpd) -> None:
-    for name, value, text in (
-        ("mod_python.async.loop", "trio", "must be auto, uvloop or asyncio"),
-        ("mod_python.async.slow_callback", "soon", "must be seconds"),
-    ):
-        server = httpd(handler="async def connectionhandler(conn): pass", options={name: value})
-        server.allow(text)
-        with server.connect() as sock:
-            assert receive_all(sock) == b""
-        server.wait_for_log(text)
