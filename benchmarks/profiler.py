@@ -39,7 +39,7 @@ def profile(tools: Tools, suite: str, peer: Peer, connections: int, seconds: flo
     if perf is None:
         raise UnavailableError("perf is not installed (Debian: apt-get install linux-perf)")
     data.parent.mkdir(parents=True, exist_ok=True)
-    protocol = "http" if suite == "hello" else "echo"
+    protocol = "echo" if suite in ("echo", "async") else "http"
     # The load lasts longer than the recording at both ends: perf needs a moment to attach.
     work = Work(protocol, connections, seconds=seconds + 1.5, size=size, path=peer.path)
     recordings: list[subprocess.CompletedProcess[str]] = []

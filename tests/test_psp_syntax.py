@@ -27,8 +27,8 @@ class Request:
         self.content_type: str | None = None
         self.sent = b""
 
-    def get_options(self) -> dict[str, str]:
-        return self.options
+    def _option(self, name: str) -> str | None:
+        return self.options.get(name)
 
     def write(self, data: str | bytes, flush: int = 1) -> None:
         self.sent += data.encode() if isinstance(data, str) else data

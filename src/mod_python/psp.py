@@ -46,7 +46,7 @@ _strings = _pages.Pages()
 
 
 def _autoescape(req: Any) -> bool:
-    value = req.get_options().get(AUTOESCAPE)
+    value = req._option(AUTOESCAPE)  # without making the table of all options
     if value is None:
         return False
     flag = _FLAGS.get(value.lower())
@@ -157,8 +157,8 @@ class PSP:
         req = self.req
         page = self._page
         interface = PSPInterface(req, self)
-        form = getattr(req, "form", None)
-        if form is None and page.uses_form and "form" not in vars and "form" not in self.vars:
+        form = None
+        if page.uses_form and "form" not in vars and "form" not in self.vars:
             form = _form_of(req)
         made = None
         session = getattr(req, "session", None)
