@@ -16,6 +16,9 @@ import pytest
 from mod_python.testing import Server
 from tests.processes import PREFORK, THREADED
 
+pytestmark = pytest.mark.heavy
+
+
 Httpd = Callable[..., Server]
 
 RESTARTS = 20 if THREADED else 4
@@ -33,8 +36,6 @@ WORKERS: dict[str, Any] = {"processes": 24} if PREFORK else {"processes": 1, "th
 HANDLER = """
 import asyncio
 from mod_python import apache
-
-pytestmark = pytest.mark.heavy
 
 ended = 0
 

@@ -17,6 +17,9 @@ import pytest
 from tests.async_scripted import either
 from tests.scripted import Scripted, TlsPeer, receive_all, wait_read
 
+pytestmark = pytest.mark.heavy
+
+
 #: Random conversations per transport. A failure names its number, which repeats it.
 CONVERSATIONS = 40
 

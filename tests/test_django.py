@@ -29,6 +29,9 @@ from mod_python.httpd.users import find_user
 from mod_python.testing import Server
 from tests.servers import running
 
+pytestmark = pytest.mark.heavy
+
+
 django = importlib.import_module("django")
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")

@@ -31,6 +31,9 @@ from tests.projects import Project
 from tests.serving import TIMEOUT, Running, Serve, environment, free_port
 from tools.system import PYTHON_PACKAGES
 
+pytestmark = pytest.mark.heavy
+
+
 ROOT = Path(__file__).resolve().parent.parent
 # benchmarks.md measures, which takes a quarter of an hour; `pytest benchmarks` tests its tools; its
 # commands are checked below.

@@ -20,6 +20,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.serving import COMMAND, TIMEOUT, Running, Serve, environment, free_port
 
+pytestmark = pytest.mark.heavy
+
+
 _BLOCK = re.compile(r"(?:`(?P<file>[\w./-]+)`:\n\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL)
 
 

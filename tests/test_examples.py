@@ -18,6 +18,9 @@ from tests.form_requests import MULTIPART, multipart_body, part
 from tests.publisher_site import basic
 from tests.session_site import Browser
 
+pytestmark = pytest.mark.heavy
+
+
 # Those who chat have to meet in one process, and each takes a thread of it.
 threaded = pytest.mark.skipif(
     os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork", reason="the chat needs threads in one process"

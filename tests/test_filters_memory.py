@@ -13,6 +13,9 @@ from mod_python.testing import Server
 from tests.processes import MIB, memory, quiet
 from tests.test_memory import FLAT, ONE_CHILD, growth
 
+pytestmark = pytest.mark.heavy
+
+
 Httpd = Callable[..., Server]
 
 #: Growth that is taken for none while a large stream passes: buffers, pieces in flight, what the allocators of
@@ -24,8 +27,6 @@ SIZE = 256 * MIB
 
 MODULE = """
 from mod_python import apache
-
-pytestmark = pytest.mark.heavy
 
 def copy(filter):
     data = filter.read()

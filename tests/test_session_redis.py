@@ -18,6 +18,9 @@ from tests.servers import running
 from tests.session_site import TIMEOUT, Browser, Redis, redis_server, site
 from tests.test_session_stores import HANDLERS as COUNTING
 
+pytestmark = pytest.mark.heavy
+
+
 HANDLERS = (
     COUNTING
     + '''

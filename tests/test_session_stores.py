@@ -14,6 +14,7 @@ from tests.session_site import STORES, Browser, Redis, redis_server, site
 
 pytestmark = pytest.mark.heavy
 
+
 HANDLERS = '''
 def count(req):
     """One more; the other requests must not come between."""

@@ -7,8 +7,8 @@
 3. a wheel of a debug build, for the tests that count what is left at the end;
 4. a wheel for the httpd of PyPI, with the MPM event.
 
-The tests that are marked `heavy` run in the first part only: they take long because of
-how much they do, and not because of anything that another Python or httpd would change.
+The tests that are marked `heavy` run in the first part only: they take long, and another
+Python or httpd would change little about them (the manual's programs, large streams).
 
 All of them run even if one fails, so that one run shows everything.
 
