@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -33,11 +34,25 @@ def environment(tmp: Path | None = None) -> dict[str, str]:
     return env
 
 
+#: Ports that no client is given as its own: the kernel takes those from 32768 on, and what
+#: it says is free now may be a client's a moment later.
+_PORTS = range(20000, 32000)
+
+_handed_out: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
+    """Return a port of 127.0.0.1 that is free, and that this function has not returned before."""
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        if port in _handed_out:
+            continue
+        _handed_out.add(port)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 

@@ -22,6 +22,7 @@ from mod_python.httpd.find import Httpd, HttpdNotFoundError, find_httpd, inspect
 from mod_python.httpd.process import HttpdProcess, check_addresses, check_config, session_members
 from mod_python.httpd.target import connection_or_request, find_target
 from mod_python.httpd.tls import make_self_signed
+from tests.serving import free_port
 
 TIMEOUT = 30.0  # seconds for what takes milliseconds on an idle machine
 
@@ -242,7 +243,7 @@ def _wait_for(found: Callable[[], list[int]]) -> list[int]:
 
 class TestProcess:
     def test_a_stop_leaves_nothing(self, settings: Settings) -> None:
-        made = dataclasses.replace(settings, listen=[Address("127.0.0.1", _free_port())], user=users.find_user())
+        made = dataclasses.replace(settings, listen=[Address("127.0.0.1", free_port())], user=users.find_user())
         write_config(made)
         with open(made.root / "stderr", "wb") as stderr:
             process = HttpdProcess(made, stderr=stderr)
@@ -259,7 +260,7 @@ class TestProcess:
     def test_what_lingers_is_named_and_killed(self, settings: Settings) -> None:
         made = dataclasses.replace(
             settings,
-            listen=[Address("127.0.0.1", _free_port())],
+            listen=[Address("127.0.0.1", free_port())],
             user=users.find_user(),
             access_log="|/bin/sleep 600",
         )
@@ -368,13 +369,6 @@ class TestUsers:
 def test_httpd_facts_are_plain_data() -> None:
     assert dataclasses.is_dataclass(Httpd)
     assert isinstance(find_httpd().environ()["PATH"], str)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _command(pid: int) -> str:

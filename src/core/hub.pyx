@@ -174,9 +174,19 @@ cdef class Hub:
         self.on_wake()
 
     def detach(self):
-        """End; to be called on the loop's thread."""
+        """End; to be called on the loop's thread, which goes on no more."""
+        cdef uint32_t i
+        cdef AsyncStream conn
         self.loop.remove_reader(self.link.wake_fd)
         self.loop.remove_reader(self.link.poll_fd)
+        # Whose handler has ended is not left to the end of the process: other
+        # modules' clean-ups of a connection have to run, too.
+        for i in range(self.n):
+            if self.places[i].conn != NULL:
+                conn = <AsyncStream> self.places[i].conn
+                if conn.lingering:
+                    self.end(conn)
+        self.end_more()
 
     @property
     def most(self):

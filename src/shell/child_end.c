@@ -293,6 +293,7 @@ static apr_status_t end_python(void *data)
         return APR_SUCCESS;
     }
     start_watchdog(MP_EXIT_SECONDS);
+    mp_no_more_workers();
     run_all_cleanups();
     __atomic_store_n(&py.closing, 1, __ATOMIC_SEQ_CST);
     for (waited = 0; __atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0 && !t->inside

@@ -427,6 +427,8 @@ MP_API int mp_suspend(conn_rec *c, mp_loop *loop);
 /* Whether the worker has let go of it, and whether it cannot even touch it any more. */
 MP_API int mp_is_released(const mp_record *record);
 MP_API int mp_has_left(const mp_record *record);
+/* At the end of a child: the MPM has joined its threads. */
+void mp_no_more_workers(void);
 /* Close the sending direction; whether the peer's end is to be waited for. */
 MP_API int mp_begin_linger(conn_rec *c);
 /* Free it, whatever it holds, and its socket. */

@@ -17,7 +17,8 @@
  * After the hook the worker writes to the connection twice, `c->sbh` first.  The
  * loop touches it only once that is NULL.  For the second write, a few
  * instructions later, mp_has_left() gives the worker time: the pool may go when
- * that thread has been seen elsewhere, or after a second.
+ * that thread has been seen elsewhere, or after a second, or when the MPM has
+ * joined its threads.
  *
  * Where an MPM cannot suspend (worker, prefork) the connection's thread waits
  * while the loop's thread serves it.
@@ -52,6 +53,7 @@ APLOG_USE_MODULE(python);
 
 static mp_loop *loops;                  /* only ever grows; atomic */
 static int stopping;                    /* MP_STOP_*; atomic */
+static int workers_gone;                /* the MPM has joined its threads; atomic */
 
 /* Counts how often this thread came to process_connection().  Never freed: a
  * connection may outlive the thread. */
@@ -226,9 +228,15 @@ int mp_is_released(const mp_record *record)
         || __atomic_load_n((void *const *)&record->c->sbh, __ATOMIC_ACQUIRE) == NULL;
 }
 
+void mp_no_more_workers(void)
+{
+    __atomic_store_n(&workers_gone, 1, __ATOMIC_RELEASE);
+}
+
 int mp_has_left(const mp_record *record)
 {
     return __atomic_load_n(record->worker, __ATOMIC_ACQUIRE) != record->visit
+        || __atomic_load_n(&workers_gone, __ATOMIC_ACQUIRE)
         || apr_time_now() - record->suspended_at > LEAVE_TIME;
 }
 
