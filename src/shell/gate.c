@@ -18,6 +18,10 @@
  *     owner   who holds it, or NULL; whoever took it over is the owner
  *     since   when the owner came (ns); may lag behind for an instant, then the
  *             gate is taken over too early, which costs nothing but time
+ *     watcher the one waiter that looks at the owner's time, or NULL.  If all did,
+ *             an owner whom the kernel has taken the processor from would have
+ *             everybody wake up every HOLD_LIMIT: measured with 50 connections, that
+ *             cost more than the work itself.
  *     waiters threads inside the slow path
  *     woken   a sleeper was woken and has not looked yet: no need for another
  *     turn    what sleepers sleep on; changes with each wake-up
@@ -44,6 +48,10 @@
  * the kernel's own slack in waking a thread (50 µs). */
 #define HOLD_LIMIT 100000
 
+/* Nanoseconds.  How long a waiter sleeps that is not the watcher.  There may be none
+ * for a while, if the watcher got in and its turn is long: this bounds that. */
+#define SLEEP_LIMIT 5000000
+
 static apr_int64_t now(void)
 {
     struct timespec t;
@@ -61,16 +69,29 @@ static int take(mp_gate *g, mp_thread *from, mp_thread *t)
     return 1;
 }
 
-void mp_gate_pass(mp_gate *g, mp_thread *t)
+static void wake_one(mp_gate *g)
+{
+    if (__atomic_load_n(&g->waiters, __ATOMIC_SEQ_CST)
+        && !__atomic_exchange_n(&g->woken, 1, __ATOMIC_SEQ_CST)) {
+        __atomic_add_fetch(&g->turn, 1, __ATOMIC_SEQ_CST);
+        syscall(SYS_futex, &g->turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
+/* Whether this waiter is to look at the owner's time. */
+static int is_watcher(mp_gate *g, mp_thread *t)
+{
+    mp_thread *none = NULL;
+
+    return __atomic_load_n(&g->watcher, __ATOMIC_RELAXED) == t
+        || __atomic_compare_exchange_n(&g->watcher, &none, t, 0, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
+static void wait_in_line(mp_gate *g, mp_thread *t)
 {
     mp_thread *owner;
 
-    if (take(g, NULL, t))
-        return;
-    /* It has given up the GIL without leaving the gate (an internal redirect,
-     * whose handlers enter again) and must not wait for itself. */
-    if (take(g, t, t))
-        return;
     __atomic_add_fetch(&g->waiters, 1, __ATOMIC_SEQ_CST);
     for (;;) {
         int turn = __atomic_load_n(&g->turn, __ATOMIC_SEQ_CST);
@@ -81,7 +102,7 @@ void mp_gate_pass(mp_gate *g, mp_thread *t)
         if (owner) {
             left = __atomic_load_n(&g->since, __ATOMIC_RELAXED) + HOLD_LIMIT - now();
             if (left > 0 && left <= HOLD_LIMIT) {
-                limit.tv_nsec = left;
+                limit.tv_nsec = is_watcher(g, t) ? left : SLEEP_LIMIT;
                 syscall(SYS_futex, &g->turn, FUTEX_WAIT_PRIVATE, turn, &limit, NULL, 0);
                 __atomic_store_n(&g->woken, 0, __ATOMIC_SEQ_CST);
                 continue;
@@ -91,18 +112,26 @@ void mp_gate_pass(mp_gate *g, mp_thread *t)
             break;
     }
     __atomic_sub_fetch(&g->waiters, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&g->watcher, __ATOMIC_RELAXED) == t) {
+        __atomic_store_n(&g->watcher, NULL, __ATOMIC_SEQ_CST);
+        if (owner)
+            wake_one(g);                /* turns are long: somebody has to watch */
+    }
+}
+
+void mp_gate_pass(mp_gate *g, mp_thread *t)
+{
+    /* Or it has given up the GIL without leaving the gate (an internal redirect,
+     * whose handlers enter again) and must not wait for itself. */
+    if (!take(g, NULL, t) && !take(g, t, t))
+        wait_in_line(g, t);
 }
 
 void mp_gate_leave(mp_gate *g, mp_thread *t)
 {
-    if (!__atomic_compare_exchange_n(&g->owner, &t, NULL, 0, __ATOMIC_SEQ_CST,
-                                     __ATOMIC_SEQ_CST))
-        return;                         /* it was taken over */
-    if (__atomic_load_n(&g->waiters, __ATOMIC_SEQ_CST)
-        && !__atomic_exchange_n(&g->woken, 1, __ATOMIC_SEQ_CST)) {
-        __atomic_add_fetch(&g->turn, 1, __ATOMIC_SEQ_CST);
-        syscall(SYS_futex, &g->turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    }
+    if (__atomic_compare_exchange_n(&g->owner, &t, NULL, 0, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST))
+        wake_one(g);                    /* otherwise it was taken over */
 }
 
 #else

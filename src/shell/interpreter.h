@@ -29,7 +29,7 @@ struct mp_interp {
 
 /* See gate.c. */
 typedef struct mp_gate {
-    struct mp_thread *owner;
+    struct mp_thread *owner, *watcher;
     apr_int64_t since;
     int waiters, woken, turn;
 } mp_gate;
