@@ -11,17 +11,27 @@
  *
  * Held between attach() and detach(), but only a hint: nothing relies on it for
  * being alone.  Python code releases the GIL as it likes and nobody tells us, so
- * a holder counts only for HOLD_LIMIT; after that the next thread takes the gate
+ * a holder counts only for some time; after that the next thread takes the gate
  * over and waits for the GIL itself, as it would without a gate.  That is also
  * what bounds all damage if a holder never comes back.
+ *
+ * How long depends on what was found by those who took it over.  If the GIL was
+ * free, holders wait for something else, such as a database, and the line would
+ * only keep the others from doing so, too: the time is shortened, down to none
+ * at all.  If the GIL was taken, holders compute: the time is doubled.  That
+ * says nothing if the holder was between the two locks: there the kernel likes
+ * to take the processor from a thread, for it has just woken another.
  *
  *     owner   who holds it, or NULL; whoever took it over is the owner
  *     since   when the owner came (ns); may lag behind for an instant, then the
  *             gate is taken over too early, which costs nothing but time
  *     watcher the one waiter that looks at the owner's time, or NULL.  If all did,
  *             an owner whom the kernel has taken the processor from would have
- *             everybody wake up every HOLD_LIMIT: measured with 50 connections, that
+ *             everybody wake up at once: measured with 50 connections, that
  *             cost more than the work itself.
+ *     inside  the owner has taken the GIL and is not about to leave
+ *     limit   how long an owner counts (ns), less MOST_LIMIT, so that zeros will do
+ *             for a new gate
  *     waiters threads inside the slow path
  *     woken   a sleeper was woken and has not looked yet: no need for another
  *     turn    what sleepers sleep on; changes with each wake-up
@@ -46,7 +56,13 @@
 
 /* Nanoseconds.  Ten times what a short handler needs, and of the order of
  * the kernel's own slack in waking a thread (50 µs). */
-#define HOLD_LIMIT 100000
+#define MOST_LIMIT 100000
+
+/* Nanoseconds.  Below that a limit is none, and none is followed by that. */
+#define LEAST_LIMIT 6250
+
+/* Nanoseconds.  Taking the GIL when it is free takes a tenth of that. */
+#define FREE_TIME 2000
 
 /* Nanoseconds.  How long a waiter sleeps that is not the watcher.  There may be none
  * for a while, if the watcher got in and its turn is long: this bounds that. */
@@ -60,12 +76,18 @@ static apr_int64_t now(void)
     return (apr_int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static int limit_of(const mp_gate *g)
+{
+    return __atomic_load_n(&g->limit, __ATOMIC_RELAXED) + MOST_LIMIT;
+}
+
 static int take(mp_gate *g, mp_thread *from, mp_thread *t)
 {
     if (!__atomic_compare_exchange_n(&g->owner, &from, t, 0, __ATOMIC_SEQ_CST,
                                      __ATOMIC_SEQ_CST))
         return 0;
     __atomic_store_n(&g->since, now(), __ATOMIC_RELAXED);
+    __atomic_store_n(&g->inside, 0, __ATOMIC_RELAXED);
     return 1;
 }
 
@@ -88,26 +110,29 @@ static int is_watcher(mp_gate *g, mp_thread *t)
                                        __ATOMIC_SEQ_CST);
 }
 
-static void wait_in_line(mp_gate *g, mp_thread *t)
+/* Returns whether the gate was taken over from somebody who was inside. */
+static int wait_in_line(mp_gate *g, mp_thread *t)
 {
     mp_thread *owner;
+    int inside;
 
     __atomic_add_fetch(&g->waiters, 1, __ATOMIC_SEQ_CST);
     for (;;) {
         int turn = __atomic_load_n(&g->turn, __ATOMIC_SEQ_CST);
         apr_int64_t left;
-        struct timespec limit = { 0, 0 };
+        struct timespec sleep = { 0, 0 };
 
         owner = __atomic_load_n(&g->owner, __ATOMIC_SEQ_CST);
         if (owner) {
-            left = __atomic_load_n(&g->since, __ATOMIC_RELAXED) + HOLD_LIMIT - now();
-            if (left > 0 && left <= HOLD_LIMIT) {
-                limit.tv_nsec = is_watcher(g, t) ? left : SLEEP_LIMIT;
-                syscall(SYS_futex, &g->turn, FUTEX_WAIT_PRIVATE, turn, &limit, NULL, 0);
+            left = __atomic_load_n(&g->since, __ATOMIC_RELAXED) + limit_of(g) - now();
+            if (left > 0 && left <= MOST_LIMIT) {
+                sleep.tv_nsec = is_watcher(g, t) ? left : SLEEP_LIMIT;
+                syscall(SYS_futex, &g->turn, FUTEX_WAIT_PRIVATE, turn, &sleep, NULL, 0);
                 __atomic_store_n(&g->woken, 0, __ATOMIC_SEQ_CST);
                 continue;
             }
         }
+        inside = __atomic_load_n(&g->inside, __ATOMIC_RELAXED);
         if (take(g, owner, t))
             break;
     }
@@ -117,14 +142,48 @@ static void wait_in_line(mp_gate *g, mp_thread *t)
         if (owner)
             wake_one(g);                /* turns are long: somebody has to watch */
     }
+    return owner && inside;
 }
 
-void mp_gate_pass(mp_gate *g, mp_thread *t)
+static int pass(mp_gate *g, mp_thread *t)
 {
     /* Or it has given up the GIL without leaving the gate (an internal redirect,
      * whose handlers enter again) and must not wait for itself. */
-    if (!take(g, NULL, t) && !take(g, t, t))
-        wait_in_line(g, t);
+    return !take(g, NULL, t) && !take(g, t, t) && wait_in_line(g, t);
+}
+
+/* Only the owner's word counts. */
+static void note_inside(mp_gate *g, mp_thread *t, int inside)
+{
+    if (__atomic_load_n(&g->owner, __ATOMIC_RELAXED) == t)
+        __atomic_store_n(&g->inside, inside, __ATOMIC_RELAXED);
+}
+
+void mp_gate_restore(mp_gate *g, mp_thread *t, PyThreadState *ts)
+{
+    apr_int64_t before = pass(g, t) ? now() : 0;
+    int limit;
+
+    PyEval_RestoreThread(ts);
+    note_inside(g, t, 1);
+    if (!before)
+        return;
+    limit = limit_of(g);
+    if (now() - before < FREE_TIME)
+        limit = limit > LEAST_LIMIT ? limit - limit / 8 : 0;
+    else if (limit < MOST_LIMIT)
+        limit = !limit ? LEAST_LIMIT : limit < MOST_LIMIT / 2 ? limit * 2 : MOST_LIMIT;
+    __atomic_store_n(&g->limit, limit - MOST_LIMIT, __ATOMIC_RELAXED);
+}
+
+PyThreadState *mp_gate_save(mp_gate *g, mp_thread *t)
+{
+    PyThreadState *ts;
+
+    note_inside(g, t, 0);
+    ts = PyEval_SaveThread();
+    mp_gate_leave(g, t);
+    return ts;
 }
 
 void mp_gate_leave(mp_gate *g, mp_thread *t)
@@ -137,10 +196,24 @@ void mp_gate_leave(mp_gate *g, mp_thread *t)
 #else
 
 /* Elsewhere threads wait for the GIL alone. */
-void mp_gate_pass(mp_gate *g, mp_thread *t)
+static void pass(mp_gate *g, mp_thread *t)
 {
     (void)g;
     (void)t;
+}
+
+void mp_gate_restore(mp_gate *g, mp_thread *t, PyThreadState *ts)
+{
+    (void)g;
+    (void)t;
+    PyEval_RestoreThread(ts);
+}
+
+PyThreadState *mp_gate_save(mp_gate *g, mp_thread *t)
+{
+    (void)g;
+    (void)t;
+    return PyEval_SaveThread();
 }
 
 void mp_gate_leave(mp_gate *g, mp_thread *t)
@@ -158,7 +231,7 @@ void mp_gate_in(void)
     mp_thread *t = pthread_getspecific(py.key);
 
     if (t && t->inside)
-        mp_gate_pass(&py.gate, t);
+        pass(&py.gate, t);
 }
 
 void mp_gate_out(void)

@@ -149,8 +149,7 @@ static int attach(mp_interp *interp, mp_entry *e)
             if (now == ts)
                 e->same = 1;
             else {
-                e->aside = PyEval_SaveThread();
-                mp_gate_leave(&py.gate, t);
+                e->aside = mp_gate_save(&py.gate, t);
             }
         }
     }
@@ -163,16 +162,14 @@ static int attach(mp_interp *interp, mp_entry *e)
             if (!ts) {
                 t->inside--;
                 if (e->aside) {
-                    mp_gate_pass(&py.gate, t);
-                    PyEval_RestoreThread(e->aside);
+                    mp_gate_restore(&py.gate, t, e->aside);
                 }
                 leave_gate();
                 return 0;
             }
             t->states[interp->index] = ts;
         }
-        mp_gate_pass(&py.gate, t);
-        PyEval_RestoreThread(ts);
+        mp_gate_restore(&py.gate, t, ts);
     }
     t->current = interp;
     MP_COUNT(entries, 1);
@@ -185,11 +182,9 @@ static void detach(mp_entry *e)
 
     t->current = e->outer;
     if (!e->same) {
-        PyEval_SaveThread();
-        mp_gate_leave(&py.gate, t);
+        mp_gate_save(&py.gate, t);
         if (e->aside) {
-            mp_gate_pass(&py.gate, t);
-            PyEval_RestoreThread(e->aside);
+            mp_gate_restore(&py.gate, t, e->aside);
         }
     }
     t->inside--;
@@ -325,8 +320,7 @@ static int ensure_ready(mp_interp *interp)
         if (t && t->inside && t->current) {
             PyThreadState *now = current_tstate();
             if (now && now == t->states[t->current->index]) {
-                aside = PyEval_SaveThread();
-                mp_gate_leave(&py.gate, t);
+                aside = mp_gate_save(&py.gate, t);
             }
         }
         pthread_mutex_lock(&interp->making);
@@ -340,8 +334,7 @@ static int ensure_ready(mp_interp *interp)
         }
         pthread_mutex_unlock(&interp->making);
         if (aside) {
-            mp_gate_pass(&py.gate, t);
-            PyEval_RestoreThread(aside);
+            mp_gate_restore(&py.gate, t, aside);
         }
     }
     return state == STATE_READY;

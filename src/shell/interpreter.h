@@ -31,7 +31,7 @@ struct mp_interp {
 typedef struct mp_gate {
     struct mp_thread *owner, *watcher;
     apr_int64_t since;
-    int waiters, woken, turn;
+    int waiters, woken, turn, inside, limit;
 } mp_gate;
 
 typedef struct mp_thread {
@@ -64,8 +64,10 @@ extern mp_python py;
 #define current_tstate() _PyThreadState_UncheckedGet()
 #endif
 
-/* Wait for one's turn to take the GIL; let the next one.  Called without it. */
-void mp_gate_pass(mp_gate *g, mp_thread *t);
+/* Wait for one's turn and take the GIL. */
+void mp_gate_restore(mp_gate *g, mp_thread *t, PyThreadState *ts);
+/* Give up the GIL and let the next one; or let the next one, without the GIL. */
+PyThreadState *mp_gate_save(mp_gate *g, mp_thread *t);
 void mp_gate_leave(mp_gate *g, mp_thread *t);
 
 /* What attaching a thread has to put back. */
