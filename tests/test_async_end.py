@@ -427,3 +427,29 @@ async def connectionhandler(conn):
     assert "in the_culprit" in server.error_log
     assert "in connectionhandler" in server.error_log
     assert "/asyncio/" not in server.error_log
+
+
+def test_a_connection_that_the_blocked_loop_never_saw(httpd: Httpd) -> None:
+    """The child ends at once while the loop is blocked for longer than handlers get; worker's thread gives up."""
+    handler = """
+import time
+from mod_python import apache
+
+async def connectionhandler(conn):
+    async for line in conn:
+        if line == b"block\\n":
+            apache.log_error("NOTE blocked", apache.APLOG_NOTICE)
+            time.sleep(4)
+        conn.write(line)
+"""
+    workers = {"processes": 3} if is_prefork() else {"processes": 1, "threads": 8}
+    server = httpd(handler=handler, options={"mod_python.async.slow_callback": "0"}, **workers)
+    with server.connect() as first, server.connect() as second:
+        first.sendall(b"line\n")
+        assert receive_exactly(first, 5) == b"line\n"
+        first.sendall(b"block\n")
+        server.wait_until(lambda: "NOTE blocked" in server.error_log)
+        second.sendall(b"line\n")
+        server.stop()
+        assert not server.running
+    assert re.search("has not ended 3 seconds after it was cancelled|tasks of interpreter", server.error_log)

@@ -621,6 +621,8 @@ cdef class AsyncStream(ConnectionFacts):
 
     def _abandon(self):
         """The thread that waited gives up: the handler finds its connection gone."""
+        if self.c != NULL:
+            mp_loop_remove(self.hub.link, mp_conn_record(self.c))
         self.detach()
 
 

@@ -637,6 +637,7 @@ cdef extern from "shell.h" nogil:
     int mp_claim_asyncio()
     void mp_loop_add(mp_loop *, mp_record *)
     mp_record *mp_loop_take(mp_loop *)
+    void mp_loop_remove(mp_loop *, const mp_record *)
     int mp_most_connections()
     int mp_can_suspend(conn_rec *)
     int mp_suspend(conn_rec *, mp_loop *)

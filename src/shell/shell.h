@@ -417,6 +417,8 @@ MP_API int mp_claim_asyncio(void);
 /* From any thread; and by the loop's own, in the order of arrival. */
 MP_API void mp_loop_add(mp_loop *loop, mp_record *record);
 MP_API mp_record *mp_loop_take(mp_loop *loop);
+/* Forget one that was added, if nobody has taken it.  With the GIL, as whoever takes. */
+MP_API void mp_loop_remove(mp_loop *loop, const mp_record *record);
 
 /* How many connections a child of this configuration can hold; 0: not known. */
 MP_API int mp_most_connections(void);

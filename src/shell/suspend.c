@@ -138,6 +138,17 @@ mp_record *mp_loop_take(mp_loop *loop)
     return first;
 }
 
+void mp_loop_remove(mp_loop *loop, const mp_record *record)
+{
+    mp_record *each = mp_loop_take(loop), *next;
+
+    for (; each; each = next) {
+        next = each->next_arrived;
+        if (each != record)
+            mp_loop_add(loop, each);
+    }
+}
+
 static void stop_loops(int kind)
 {
     mp_loop *loop;
