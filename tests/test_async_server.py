@@ -173,22 +173,28 @@ def test_an_input_filter_that_holds_back(httpd: Httpd) -> None:
 # ---- other modules
 
 
-def test_the_proxy_protocol(httpd: Httpd) -> None:
-    """mod_remoteip takes its header out of the input; the address that it names is for requests only."""
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_the_proxy_protocol(httpd: Httpd, kind: str) -> None:
+    """mod_remoteip takes its header out of the input and knows the client; the peer is the proxy."""
     handler = """
 async def connectionhandler(conn):
     async for line in conn:
-        conn.write(line + conn.client_ip.encode())
+        conn.write(line + f"{conn.client_ip} {conn.useragent_ip} {conn.useragent_addr[1]}\\n".encode())
 """
+    if kind == "sync":
+        handler = handler.replace("async ", "")
     modules = needs("mod_remoteip")
     server = httpd("RemoteIPProxyProtocol On", handler=handler, modules=modules, **FEW)
-    header = b"PROXY TCP4 192.0.2.7 198.51.100.9 1234 5678\r\n"
-    for parts in ([header + b"line\n"], [header, b"li", b"ne\n"], [header[:10], header[10:] + b"line", b"\n"]):
-        with server.connect() as sock:
-            for part in parts:
-                sock.sendall(part)
-                time.sleep(0.01)
-            assert receive_exactly(sock, 14) == b"line\n127.0.0.1"
+    four = b"PROXY TCP4 192.0.2.7 198.51.100.9 1234 5678\r\n", b"127.0.0.1 192.0.2.7 1234\n"
+    six = b"PROXY TCP6 2001:db8::7 2001:db8::9 1234 5678\r\n", b"127.0.0.1 2001:db8::7 1234\n"
+    for header, facts in (four, six):
+        for parts in ([header + b"line\n"], [header, b"li", b"ne\n"], [header[:10], header[10:] + b"line", b"\n"]):
+            with server.connect() as sock, sock.makefile("rb") as lines:
+                for part in parts:
+                    sock.sendall(part)
+                    time.sleep(0.01)
+                assert lines.readline() == b"line\n"
+                assert lines.readline() == facts
     with server.connect() as sock:
         sock.sendall(b"no header, and long enough to tell\n")
         try:

@@ -47,6 +47,7 @@ def test_addresses(kit: Scripted, tls: bool) -> None:
         ours, theirs = sock.getsockname(), sock.getpeername()
         assert receive_all(sock).decode() == repr((theirs, ours))
     assert kit.value("return conn.local_ip, conn.client_ip", tls=tls) == ("127.0.0.1", "127.0.0.1")
+    assert kit.value("return conn.useragent_addr == conn.client_addr, conn.useragent_ip") == (True, "127.0.0.1")
     assert kit.value("return conn.local_host, conn.remote_host, conn.remote_logname") == (None, None, None)
 
 

@@ -123,6 +123,34 @@ cdef class ConnectionFacts(TlsStream):
         """Address of the peer."""
         return latin1(self.rec().client_ip)
 
+    cdef tuple useragent(self):
+        cdef conn_rec *c = self.rec()
+        cdef apr_pool_t *pool = NULL
+        cdef const char *ip = NULL
+        cdef int port = 0
+        if apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS:
+            raise MemoryError("no memory for the client's address")
+        try:
+            mp_useragent(c, pool, &ip, &port)
+            return (latin1(ip), port)
+        finally:
+            apr_pool_destroy(pool)
+
+    @property
+    def useragent_addr(self):
+        """(address, port) of the client as mod_remoteip tells it; see useragent_ip."""
+        return self.useragent()
+
+    @property
+    def useragent_ip(self):
+        """Address of the client, which behind a proxy that speaks the PROXY protocol is not the
+        peer (mod_remoteip, RemoteIPProxyProtocol).
+
+        It is known once something was read, since it comes with the first bytes.  Without
+        a proxy, or before that, it is client_ip.
+        """
+        return self.useragent()[0]
+
     @property
     def remote_addr(self):
         """Old name of client_addr."""

@@ -647,6 +647,7 @@ cdef extern from "shell.h" nogil:
     void mp_end_connection(conn_rec *)
     apr_status_t mp_push(conn_rec *, apr_bucket_brigade *, const char *, apr_size_t)
     int mp_is_core_output(conn_rec *)
+    void mp_useragent(conn_rec *, apr_pool_t *, const char **, int *)
     int mp_poll_set(mp_loop *, int, int, int, unsigned long long)
     int mp_poll_get(mp_loop *, mp_event *, int)
     int mp_signal_make()

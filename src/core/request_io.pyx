@@ -605,20 +605,22 @@ cdef class RequestIO:
         """
         cdef RequestIO io = self.start_reading()
         cdef request_rec *r
+        cdef bint complete
         cdef int status = 0
         try:
             buffer_free(&io.inp)
             if not io.ended:
                 io.claim()
                 r = io.r
+                complete = r.eos_sent != 0
                 io.users += 1
                 with nogil:
                     status = ap_discard_request_body(r)
                 io.users -= 1
                 io.busy = False
                 io.ended = True
-                if status == AP_FILTER_ERROR:
-                    status = io.answered()
+                if status == AP_FILTER_ERROR or (r.eos_sent and not complete):
+                    status = io.answered()      # it may report success, as in fill()
             return status
         finally:
             io.reading = False

@@ -442,6 +442,9 @@ MP_API apr_status_t mp_push(conn_rec *c, apr_bucket_brigade *bb, const char *dat
 /* Whether nothing stands between us and the socket: it may be written to directly. */
 MP_API int mp_is_core_output(conn_rec *c);
 
+/* The client's address as mod_remoteip tells it; else the peer's. */
+MP_API void mp_useragent(conn_rec *c, apr_pool_t *pool, const char **ip, int *port);
+
 /* epoll(7).  A tag says whose event it is. */
 #define MP_POLL_IN     1
 #define MP_POLL_OUT    2

@@ -433,6 +433,16 @@ class Facts:
         return self.client_addr[0]
 
     @property
+    def useragent_addr(self) -> tuple[str, int]:
+        """(address, port) of the client, which is the peer: there is no proxy."""
+        return self.client_addr
+
+    @property
+    def useragent_ip(self) -> str:
+        """Address of the client, which is the peer."""
+        return self.client_addr[0]
+
+    @property
     def remote_addr(self) -> tuple[str, int]:
         """Old name of client_addr."""
         return self.client_addr
