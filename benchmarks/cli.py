@@ -22,6 +22,7 @@ from benchmarks.peers import (
     psp_peers,
     publisher_peers,
     select,
+    wait_peers,
     wsgi_peers,
 )
 from benchmarks.profiler import profile
@@ -30,7 +31,7 @@ from benchmarks.resp import resp_peers, run_resp
 from benchmarks.rounds import Results, progress, run_rounds
 from benchmarks.tools import BUILD, Tools, UnavailableError
 
-PROFILED = ("echo", "async", "hello", "publisher", "psp", "wsgi")
+PROFILED = ("echo", "async", "hello", "publisher", "psp", "wsgi", "wait")
 SUITES = (*PROFILED, "resp", "filter", "memory")
 #: Where lines go back and forth; in the others requests are made.
 ECHO_SUITES = ("echo", "async")
@@ -136,6 +137,7 @@ class _Run:
             "publisher": publisher_peers(hello_mpms),
             "psp": psp_peers(hello_mpms),
             "wsgi": wsgi_peers(hello_mpms),
+            "wait": wait_peers(hello_mpms),
             "filter": filter_peers(hello_mpms),
         }
         for pattern in self.patterns or ():

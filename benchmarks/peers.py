@@ -28,6 +28,8 @@ OLD = "old"
 #: End of the family names of pages that are flushed as they are written, which is what write() does by default: two
 #: segments and chunked coding. The others queue the page and return, which is what ap_rputs() does in C.
 FLUSHED = "_flushed"
+#: End of the family names of pages whose handlers wait 5 ms before they answer.
+WAITING = "_waiting"
 
 #: A coroutine handler of ours, and a protocol on uvloop without streams.
 ASYNC = "async"
@@ -99,10 +101,11 @@ def _python_echo(family: str, mpm: str) -> Opener:
 
 
 def _python_hello(family: str, mpm: str) -> Opener:
-    handler = "hello::flushed" if family.endswith(FLUSHED) else "hello"
+    generation, _, variant = family.partition("_")
+    handler = f"hello::{variant}" if variant else "hello"
 
     def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
-        modules, environment = _GENERATIONS[family.removesuffix(FLUSHED)](tools)
+        modules, environment = _GENERATIONS[generation](tools)
         config = HttpdConfig(
             mpm=mpm,
             modules=modules,
@@ -191,14 +194,14 @@ def _static(mpm: str) -> Opener:
     return open_
 
 
-def _mod_wsgi(mpm: str) -> Opener:
+def _mod_wsgi(mpm: str, app: str = "hello.wsgi") -> Opener:
     def open_(tools: Tools, sizes: Sizes) -> AbstractContextManager[Server]:
         config = HttpdConfig(
             mpm,
             (("wsgi_module", tools.mod_wsgi),),
             # Embedded mode: like the others in httpd's own children; a daemon process would add a second socket hop.
             'WSGIScriptAlias /app/hello "@ROOT@/hello.wsgi"\nWSGIApplicationGroup %{GLOBAL}',
-            {"hello.wsgi": _app("hello.wsgi"), **_PAGE},
+            {"hello.wsgi": _app(app), **_PAGE},
         )
         return httpd(tools, f"mod_wsgi-{mpm}", config, sizes)
 
@@ -348,6 +351,20 @@ def publisher_peers(mpms: tuple[str, ...]) -> list[Peer]:
             Peer(f"{OURS}-{mpm}", OURS, mpm, _publisher(OURS, mpm), baseline, "/app/pages/hello"),
             Peer(baseline, "c", mpm, _c_handler("c", mpm), baseline),
             Peer(f"{OLD}-{mpm}", OLD, mpm, _publisher(OLD, mpm), baseline, "/app/pages/hello"),
+        ]
+    return peers
+
+
+def wait_peers(mpms: tuple[str, ...]) -> list[Peer]:
+    """The contestants whose handlers mostly wait: how many can do so at a time."""
+    peers: list[Peer] = []
+    for mpm in mpms:
+        ours, old = OURS + WAITING, OLD + WAITING
+        baseline = f"mod_wsgi{WAITING}-{mpm}"
+        peers += [
+            Peer(f"{ours}-{mpm}", ours, mpm, _python_hello(ours, mpm), baseline),
+            Peer(baseline, "mod_wsgi" + WAITING, mpm, _mod_wsgi(mpm, "waiting.wsgi"), baseline),
+            Peer(f"{old}-{mpm}", old, mpm, _python_hello(old, mpm), baseline),
         ]
     return peers
 

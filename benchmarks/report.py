@@ -19,7 +19,7 @@ from statistics import median
 
 from benchmarks.load import Sample
 from benchmarks.memory import MemoryResults
-from benchmarks.peers import ASYNC, FLUSHED, OLD, OURS, PROTOCOL, Peer
+from benchmarks.peers import ASYNC, FLUSHED, OLD, OURS, PROTOCOL, WAITING, Peer
 from benchmarks.rounds import Results
 from benchmarks.tools import Tools, UnavailableError
 
@@ -36,6 +36,8 @@ RATIO_BARS = {
     ("publisher", OURS, OLD): 2.0,
     ("wsgi", OURS, "mod_wsgi"): 1.0,
     ("psp", OURS, OLD): 2.0,
+    ("wait", OURS + WAITING, "mod_wsgi" + WAITING): 0.95,
+    ("wait", OURS + WAITING, OLD + WAITING): 0.95,
     ("filter", OURS, "c_filter"): 0.7,
     ("filter", OURS, "ext_filter"): 1.0,
 }

@@ -339,10 +339,9 @@ def test_a_graceful_restart_is_told_and_waits(httpd: Httpd) -> None:
         talk(going_on)
         talk(last)
         server.graceful()
-        if THREADED:
-            assert receive_exactly(waiting, 8) == b"closing\n"
-            waiting.shutdown(socket.SHUT_WR)
-            assert receive_all(waiting) == b""
+        assert receive_exactly(waiting, 8) == b"closing\n"
+        waiting.shutdown(socket.SHUT_WR)
+        assert receive_all(waiting) == b""
         for _ in range(3):
             talk(going_on)
         with server.connect() as new:
@@ -351,10 +350,9 @@ def test_a_graceful_restart_is_told_and_waits(httpd: Httpd) -> None:
         talk(last)
         assert set(server.children()) & old
     # The last connection has ended, and so does the child.
-    if THREADED:
-        server.wait_until(lambda: not set(server.children()) & old, what="the end of the old child")
-        assert notes(server, "cancelled") == 0
-        assert notes(server, "finally") == 4
+    server.wait_until(lambda: not set(server.children()) & old, what="the end of the old child")
+    assert notes(server, "cancelled") == 0
+    assert notes(server, "finally") == 4
 
 
 @pytest.mark.parametrize("tls", [0, 1], ids=["plain", "tls"])

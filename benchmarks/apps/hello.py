@@ -1,5 +1,7 @@
 # mypy: ignore-errors
-"""The hello page for both generations of mod_python: queued, and flushed at once."""
+"""The hello page for both generations of mod_python: queued, flushed at once, and after waiting for something."""
+
+import time
 
 from mod_python import apache
 
@@ -13,4 +15,11 @@ def handler(req):
 def flushed(req):
     req.content_type = "text/plain"
     req.write("Hello, world!\n")
+    return apache.OK
+
+
+def waiting(req):
+    time.sleep(0.005)  # as for a database
+    req.content_type = "text/plain"
+    req.write("Hello, world!\n", 0)
     return apache.OK

@@ -6,20 +6,34 @@
 
 
 @cython.internal
-cdef class Reading:
-    """One read, to be awaited."""
+cdef class Awaited:
+    """What they have in common; without `conn` it is over."""
     cdef AsyncStream conn
-    cdef int kind
-    cdef bint begun, iterates
-    cdef Py_ssize_t length
-    cdef bytes sep
-    cdef size_t most, scanned
 
     def __await__(self):
         return self
 
     def __iter__(self):
         return self
+
+    def send(self, value):
+        return next(self)
+
+    def throw(self, kind, value=None, traceback=None):
+        self.close()
+        if value is None:
+            value = kind() if isinstance(kind, type) else kind
+        raise value
+
+
+@cython.internal
+cdef class Reading(Awaited):
+    """One read, to be awaited."""
+    cdef int kind
+    cdef bint begun, iterates
+    cdef Py_ssize_t length
+    cdef bytes sep
+    cdef size_t most, scanned
 
     def __next__(self):
         cdef AsyncStream conn = self.conn
@@ -58,15 +72,6 @@ cdef class Reading:
         self.close()
         raise StopIteration(result)
 
-    def send(self, value):
-        return self.__next__()
-
-    def throw(self, kind, value=None, traceback=None):
-        self.close()
-        if value is None:
-            value = kind() if isinstance(kind, type) else kind
-        raise value
-
     def close(self):
         cdef AsyncStream conn = self.conn
         if conn is not None:
@@ -81,18 +86,11 @@ cdef class Reading:
 
 
 @cython.internal
-cdef class Draining:
+cdef class Draining(Awaited):
     """Waits until no more than so many bytes of output are unsent."""
-    cdef AsyncStream conn
     cdef size_t most
     cdef bint half_close
     cdef Waiter waiter
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
 
     def __next__(self):
         cdef AsyncStream conn = self.conn
@@ -119,15 +117,6 @@ cdef class Draining:
         self.waiter._asyncio_future_blocking = True
         return self.waiter
 
-    def send(self, value):
-        return self.__next__()
-
-    def throw(self, kind, value=None, traceback=None):
-        self.close()
-        if value is None:
-            value = kind() if isinstance(kind, type) else kind
-        raise value
-
     def close(self):
         if self.conn is not None and self.waiter is not None:
             self.conn.forget_drain(self.waiter)
@@ -135,18 +124,11 @@ cdef class Draining:
 
 
 @cython.internal
-cdef class Handshake:
+cdef class Handshake(Awaited):
     """The beginning of TLS, to be awaited."""
-    cdef AsyncStream conn
     cdef Tls tls
     cdef bint begun, discard
     cdef long long deadline
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
 
     def __next__(self):
         cdef AsyncStream conn = self.conn
@@ -177,15 +159,6 @@ cdef class Handshake:
         conn.reading = False
         self.conn = None
         raise StopIteration(None)
-
-    def send(self, value):
-        return self.__next__()
-
-    def throw(self, kind, value=None, traceback=None):
-        self.close()
-        if value is None:
-            value = kind() if isinstance(kind, type) else kind
-        raise value
 
     def close(self):
         """A handshake that is given up leaves nothing to go on with."""

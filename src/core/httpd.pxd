@@ -634,6 +634,8 @@ cdef extern from "shell.h" nogil:
     void mp_loop_wake(mp_loop *)
     void mp_loop_woken(mp_loop *)
     int mp_loop_stopping()
+    int mp_loop_has_to_look()
+    void mp_loop_look()
     int mp_claim_asyncio()
     void mp_loop_add(mp_loop *, mp_record *)
     mp_record *mp_loop_take(mp_loop *)

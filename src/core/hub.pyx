@@ -20,6 +20,7 @@ cdef enum:
     # How exact time-outs are, in microseconds: at most this late.  One timer of
     # the loop's looks after all connections, for most never time out.
     TIMER_GRAIN = 50000
+    LOOK_EVERY = 1                      # seconds, see look()
     # As httpd's lingering close (MAX_SECS_TO_LINGER, SECONDS_TO_LINGER).
     LINGER_US = 30000000
     LINGER_PAUSE_US = 2000000
@@ -139,6 +140,7 @@ cdef class Hub:
     cdef object timer
     cdef long long due                  # when the timer fires; 0: it is not set
     cdef int told
+    cdef bint has_to_look, looking
     cdef mp_event *events
     cdef readonly int count             # connections between start and end
 
@@ -160,6 +162,7 @@ cdef class Hub:
         self.arriving = []
         self.dirty = []
         self.ending = []
+        self.has_to_look = mp_loop_has_to_look()
 
     def __dealloc__(self):
         free(self.events)
@@ -229,10 +232,23 @@ cdef class Hub:
             self.count += 1
             conn.begin()
             self.start(conn)
+        if self.has_to_look and self.count and not self.looking:
+            self.looking = True
+            self.loop.call_later(LOOK_EVERY, self.look)
         if still:
             # A matter of nanoseconds, unless the worker was interrupted just now.
             self.arriving += still
             self.call_soon(self.welcome)
+
+    def look(self):
+        """Find out for oneself whether the child is to end; as long as there are connections."""
+        self.looking = False
+        if self.told:
+            return
+        mp_loop_look()
+        if self.count:
+            self.looking = True
+            self.loop.call_later(LOOK_EVERY, self.look)
 
     # -- places ---------------------------------------------------------------
 

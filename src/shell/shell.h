@@ -411,6 +411,9 @@ MP_API void mp_loop_wake(mp_loop *loop);
 MP_API void mp_loop_woken(mp_loop *loop);
 /* 0 or MP_STOP_*: whether this child has been told to end. */
 MP_API int mp_loop_stopping(void);
+/* Whether the MPM does not tell in good time, and looking whether it is so. */
+MP_API int mp_loop_has_to_look(void);
+MP_API void mp_loop_look(void);
 
 /* Whether this interpreter is the first to ask; see asyncio_copies.py. */
 MP_API int mp_claim_asyncio(void);

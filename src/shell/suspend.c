@@ -174,6 +174,23 @@ static void terminated(int number, siginfo_t *info, void *context)
     errno = before;
 }
 
+/* Under prefork a child that is told to end gracefully only notes so in its signal
+ * handler, and calls our hook when it has nothing to do any more. */
+int mp_loop_has_to_look(void)
+{
+    int threaded = 0;
+
+    return ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && !threaded;
+}
+
+void mp_loop_look(void)
+{
+    int state = 0;
+
+    if (ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS && state == AP_MPMQ_STOPPING)
+        stop_loops(MP_STOP_GRACEFUL);
+}
+
 /* Called in the child's main thread, or under prefork in its signal handler. */
 static void child_stopping(apr_pool_t *pchild, int graceful)
 {
