@@ -220,6 +220,26 @@ def test_request_timeouts_are_for_requests(httpd: Httpd) -> None:
             talk(sock)
 
 
+def test_a_time_out_of_mod_reqtimeout_says_whose_it_is(httpd: Httpd) -> None:
+    handler = """
+from mod_python import apache
+
+def connectionhandler(conn):
+    try:
+        conn.readline()
+    except apache.ConnectionTimeout as error:
+        conn.write(str(error).encode())
+    return apache.OK
+"""
+    modules = needs("mod_reqtimeout")
+    server = httpd("RequestReadTimeout handshake=1", handler=handler, modules=modules, **FEW)
+    # A client that says nothing, and one that says too little.
+    for text in (b"", b"no line"):
+        with server.connect() as sock:
+            sock.sendall(text)
+            assert b"mod_reqtimeout" in receive_all(sock)
+
+
 def test_the_status_page_counts_connections(httpd: Httpd) -> None:
     config = """
     PythonPath "['${SITE}'] + sys.path"
