@@ -387,6 +387,40 @@ class TestOrder:
             reply = server.get("/page.txt")
             assert (reply.status, reply.text, reply.headers["X-Fix"]) == (200, "static", "1")
 
+    @pytest.mark.parametrize("later", ["assignment", "change", "__getattr__"])
+    def test_row_3_21_a_function_that_comes_later(self, later: str) -> None:
+        """That it was missing once is forgotten when the module gets one, in whichever way."""
+        function = "def fixuphandler(req):\n    req.headers_out['X-Fix'] = '1'\n    return 0\n"
+        module = f"""
+from mod_python import apache
+
+def added(req):
+    req.headers_out['X-Fix'] = '1'
+    return 0
+
+def accesshandler(req):
+    if req.args == "add":
+        globals()["fixuphandler"] = added
+    return 0
+
+def __getattr__(name):
+    if name == "fixuphandler" and {later == "__getattr__"}:
+        return added
+    raise AttributeError(name)
+"""
+        if later != "__getattr__":
+            module = module.partition("def __getattr__")[0]
+        config = 'DocumentRoot "${SITE}"\n<Directory "${SITE}">\nPythonHandlerModule ${SITE}/some.py\n</Directory>'
+        with running(config, files={"some.py": module, "page.txt": "static"}, processes=1) as server:
+            if later != "__getattr__":
+                for _ in range(3):
+                    assert server.get("/page.txt").headers["X-Fix"] is None
+            if later == "assignment":
+                server.get("/page.txt?add")
+            elif later == "change":
+                server.write_file("some.py", module + function)
+            server.wait_until(lambda: server.get("/page.txt").headers["X-Fix"] == "1", what="the new function")
+
 
 class TestEarly:
     def test_row_3_14_page_from_post_read_request(self, server: Server) -> None:

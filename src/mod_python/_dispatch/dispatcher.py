@@ -150,10 +150,13 @@ class Dispatcher:
                 name = handler.object_name or default_name
                 if handler.settings == settings and (not settings[1] or monotonic() < handler.due):
                     function = handler.namespace.get(name)
+                    known = handler.skips
                 else:
                     function = None
+                    known = False
                 if function is None:
-                    function = resolve.find(handler, name, req, settings, self.importer)
+                    if not known:
+                        function = resolve.find(handler, name, req, settings, self.importer)
                     if function is None:
                         hlist._index += 1
                         continue

@@ -42,6 +42,8 @@ class Handler:
         object_name: the part after it, or "" for the phase's default name.
         namespace: where the function is found: the module's ``__dict__``, or an
             empty dict if each call has to be resolved (a dotted object).
+        skips: whether a function that is not in the namespace is skipped without looking
+            any further: most phases of a PythonHandlerModule have none.
         module: the module, once loaded.
         entry: the importer's record of the module's file, or None if the module
             is an ordinary one.
@@ -63,6 +65,7 @@ class Handler:
         "parent",
         "settings",
         "silent",
+        "skips",
         "text",
     )
 
@@ -85,6 +88,7 @@ class Handler:
         self.parent = parent
         self.module_name, _, self.object_name = text.partition("::")
         self.namespace: dict[str, Any] = _EMPTY
+        self.skips = False
         self.module: ModuleType | None = None
         self.entry: Entry | None = None
         self.settings: tuple[Any, ...] | None = None

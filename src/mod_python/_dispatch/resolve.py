@@ -101,6 +101,7 @@ def prepare(handler: Handler, subject: Any, settings: tuple[Any, ...], importer:
     handler.module = module
     # Order matters: other threads take the short way once settings match.
     handler.namespace = _EMPTY if "." in handler.object_name else module.__dict__
+    handler.skips = handler.silent and bool(handler.namespace) and "__getattr__" not in handler.namespace
     handler.settings = settings
     return module
 
