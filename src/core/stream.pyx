@@ -372,6 +372,7 @@ cdef class Stream:
                 break
             if ready == 0 and deadline and now_us() >= deadline:
                 self.error = APR_TIMEUP
+                self.filter_timed_out = False
                 n = READ_ERROR
                 break
             if ready < 0 and errno != EINTR:
