@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import compileall
 import re
+import sysconfig
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -87,8 +88,10 @@ CONFIG = """
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> None:
-    """Have the package compiled, as installed ones are: compiling it takes memory."""
+    """Have the package and the standard library compiled, as installed ones are: compiling takes memory."""
     compileall.compile_dir(Path(mod_python.__file__).parent, quiet=2)
+    others = re.compile(r"/(test|tests|site-packages|dist-packages|idlelib|lib2to3|tkinter)/")
+    compileall.compile_dir(sysconfig.get_path("stdlib"), rx=others, quiet=2)
 
 
 def come_at_once(server: Server) -> list[object]:
