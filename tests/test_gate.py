@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from mod_python.testing import Server
 from mod_python.testing.plugin import Factory
-from tests.processes import at_same_time
+from tests.processes import PREFORK, at_same_time
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork", reason="a process of prefork has one handler at a time"
-)
+pytestmark = pytest.mark.skipif(PREFORK, reason="a process of prefork has one handler at a time")
 
 COUNT = 48
 ROUNDS = 15

@@ -148,14 +148,10 @@ class Dispatcher:
         for handler in entries:  # a handler may append to its own phase's list
             try:
                 name = handler.object_name or default_name
-                if handler.settings == settings and (not settings[1] or monotonic() < handler.due):
-                    function = handler.namespace.get(name)
-                    known = handler.skips
-                else:
-                    function = None
-                    known = False
+                warm = handler.settings == settings and (not settings[1] or monotonic() < handler.due)
+                function = handler.namespace.get(name) if warm else None
                 if function is None:
-                    if not known:
+                    if not (warm and handler.skips):
                         function = resolve.find(handler, name, req, settings, self.importer)
                     if function is None:
                         hlist._index += 1
