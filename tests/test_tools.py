@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tools import environments, pythons, system
+from tools import environments, pythons, run_tests, system
 
 
 @pytest.fixture
@@ -129,3 +130,28 @@ def test_nothing_to_install_needs_no_privileges(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(system, "privileges", lambda: None)
     assert system.install([])
     assert not system.install(["gcc"])
+
+
+class TestFailuresIn:
+    def test_failures_and_errors_are_named_with_the_first_line_of_the_reason(self, tmp_path: Path) -> None:
+        tests = tmp_path / "test_three.py"
+        tests.write_text(
+            "import pytest\n"
+            "@pytest.fixture\n"
+            "def broken():\n"
+            "    raise RuntimeError('not\\nto be had')\n"
+            "def test_good(): pass\n"
+            "def test_bad(): assert 1 == 2, 'too\\nsmall'\n"
+            "def test_error(broken): pass\n"
+        )
+        report = tmp_path / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={tmp_path}", f"--junitxml={report}", str(tests)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 1, done.stdout
+        assert run_tests.failures_in(report) == [
+            "test_three::test_bad: AssertionError: too",
+            'test_three::test_error: failed on setup with "RuntimeError: not',
+        ]
+
+    def test_a_run_that_was_broken_off_has_no_report(self, tmp_path: Path) -> None:
+        assert run_tests.failures_in(tmp_path / "report.xml") == []

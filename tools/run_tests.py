@@ -10,7 +10,8 @@
 The tests that are marked `heavy` run in the first part only: they take long, and another
 Python or httpd would change little about them (the manual's programs, large streams).
 
-All of them run even if one fails, so that one run shows everything.
+All of them run even if one fails, so that one run shows everything.  The last lines name
+each test that failed, and why: who sees no more than the end of a run sees that.
 
 Environment variables:
     MOD_PYTHON_TEST_PYTHONS   the later Pythons, separated by colons; by default
@@ -24,10 +25,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 from . import environments, pythons, system
 from .environments import Environment
@@ -55,6 +58,16 @@ class Combination:
     def __str__(self) -> str:
         what = f", only {self.only}" if self.only else ", without heavy tests" if self.light else ""
         return f"httpd {self.version} ({self.httpd}), {self.mpm}, {self.environment.base.name}{what}"
+
+
+@dataclass
+class Result:
+    """What came of one run of the tests."""
+
+    name: str
+    passed: bool
+    seconds: float
+    failures: list[str] = field(default_factory=list)
 
 
 def combinations(main: Environment) -> Iterator[Combination]:
@@ -107,7 +120,7 @@ def later_pythons(main: Environment) -> list[pythons.Python]:
     return usable[:1]
 
 
-def run(combination: Combination, arguments: list[str]) -> bool:
+def run(combination: Combination, arguments: list[str]) -> Result:
     """Run the tests once.
 
     Args:
@@ -115,7 +128,8 @@ def run(combination: Combination, arguments: list[str]) -> bool:
         arguments: more arguments for pytest.
 
     Returns:
-        Whether they passed (pytest exits with 5 if there were none: that is not passing).
+        Whether they passed (pytest exits with 5 if there were none: that is not passing), and
+        which did not.
     """
     print(f"\n== {combination}\n", flush=True)
     environ = {
@@ -124,12 +138,35 @@ def run(combination: Combination, arguments: list[str]) -> bool:
         "MOD_PYTHON_TEST_MPM": combination.mpm,
     }
     environ.pop("PYTHONPATH", None)
-    command = [combination.environment.python, "-m", "pytest", *arguments]
-    if combination.only:
-        command += ["-k", combination.only]
-    if combination.light:
-        command += ["-m", "not heavy"]
-    return subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode == 0
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mod_python-tests-") as directory:
+        report = Path(directory, "report.xml")
+        command = [combination.environment.python, "-m", "pytest", f"--junitxml={report}", *arguments]
+        if combination.only:
+            command += ["-k", combination.only]
+        if combination.light:
+            command += ["-m", "not heavy"]
+        done = subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False)
+        failures = failures_in(report)
+    return Result(str(combination), done.returncode == 0, time.monotonic() - start, failures)
+
+
+def failures_in(report: Path) -> list[str]:
+    """Name the tests that failed, each with the first line of the reason.
+
+    Args:
+        report: what pytest wrote with --junitxml; it need not be there.
+    """
+    try:
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        return []
+    failures = []
+    for case in cases:
+        for problem in (*case.findall("failure"), *case.findall("error")):
+            reason = (problem.get("message") or "no reason given").partition("\n")[0]
+            failures.append(f"{case.get('classname')}::{case.get('name')}: {reason[:200]}")
+    return failures
 
 
 def main(arguments: list[str]) -> int:
@@ -147,15 +184,13 @@ def main(arguments: list[str]) -> int:
     if base is None:
         system.fail(f"{Path('.venv')} is not there or cannot be used; run make setup first.")
     system.prepare_for_tests()
-    results: list[tuple[str, bool, float]] = []
-    for combination in combinations(Environment(".venv", base)):
-        start = time.monotonic()
-        passed = run(combination, arguments)
-        results.append((str(combination), passed, time.monotonic() - start))
+    results = [run(combination, arguments) for combination in combinations(Environment(".venv", base))]
     print("\n== Summary\n")
-    for name, passed, seconds in results:
-        print(f"{'passed' if passed else 'FAILED'}  {seconds:5.0f} s  {name}")
-    return 0 if all(passed for _, passed, _ in results) else 1
+    for result in results:
+        print(f"{'passed' if result.passed else 'FAILED'}  {result.seconds:5.0f} s  {result.name}")
+        for failure in result.failures:
+            print(f"        {failure}")
+    return 0 if all(result.passed for result in results) else 1
 
 
 if __name__ == "__main__":
