@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mod_python.testing import Server
+from tests.native_modules import compiled
 from tests.processes import PREFORK, THREADED
 
 pytestmark = pytest.mark.heavy
@@ -175,6 +176,39 @@ def test_connections_at_the_moment_of_a_restart(httpd: Httpd) -> None:
         sock.close()
     selector.close()
     server.wait_until(lambda: server.error_log.count("NOTE finally") == 17)
+
+
+@pytest.mark.parametrize("kind", ["restart", "stop", "terminated"])
+def test_a_connection_that_the_mpm_does_not_count_yet(httpd: Httpd, kind: str) -> None:
+    """Its child is told to end between the accept and the worker's first step: it is served to its end all the same."""
+    with compiled("slow_workers") as module:
+        workers = {"processes": 4} if PREFORK else {"processes": 1}
+        server = httpd(f"LoadModule slow_workers_module {module}", handler=HANDLER, **workers)
+        with server.connect() as sock:
+            server.wait_until(lambda: "NOTE accepted" in server.error_log)
+            server.signal(signal.SIGUSR1 if kind == "restart" else signal.SIGWINCH)
+            talk(sock, b"line\n")
+            time.sleep(0.1)
+            talk(sock, b"still there\n")
+            if kind == "terminated":
+                server.signal(signal.SIGTERM)
+                assert receive_line(sock, 1) == b""
+        server.wait_until(lambda: server.error_log.count("NOTE finally") == 1)
+        assert (": cancelled" in server.error_log) == (kind == "terminated")
+        server.wait_until(lambda: server.running == (kind == "restart"))
+
+
+@pytest.mark.parametrize("graceful", [False, True], ids=["at-once", "graceful"])
+def test_a_finally_that_takes_its_time(httpd: Httpd, graceful: bool) -> None:
+    """It is cancelled once, and not again in its `finally`."""
+    handler = HANDLER.replace("asyncio.sleep(0)", "asyncio.sleep(1)")
+    server = httpd("GracefulShutdownTimeout 1", handler=handler, **({"processes": 2} if PREFORK else {"processes": 1}))
+    with server.connect() as sock:
+        talk(sock, b"line\n")
+        server.signal(signal.SIGWINCH if graceful else signal.SIGTERM)
+        server.wait_until(lambda: not server.running, what="the end of httpd")
+    # At the end of the time-out, prefork's parent process does not wait for its children.
+    server.wait_until(lambda: server.error_log.count("NOTE finally") == 1)
 
 
 @pytest.mark.skipif(PREFORK, reason="a process ends with its connection")

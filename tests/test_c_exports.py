@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from build_support.httpd import facts, find_apxs
 from mod_python.testing import Server
+from tests.native_modules import compiled
 from tests.processes import PREFORK, at_once
-from tests.serving import COMMAND
 
 Httpd = Callable[..., Server]
-
-SOURCE = Path(__file__).resolve().parent / "native" / "uses_python.c"
 
 ANSWERS = """
 from mod_python import apache
@@ -65,22 +59,8 @@ SetHandler uses_python
 
 @pytest.fixture(scope="module")
 def module_file() -> Iterator[Path]:
-    """The module, compiled as its author would: with what the command prints."""
-    httpd = facts(find_apxs())
-    include = subprocess.run([COMMAND, "include-dir"], capture_output=True, text=True, check=True).stdout.strip()
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
-    with tempfile.TemporaryDirectory(prefix="mod_python-test-") as name:
-        target = Path(name) / "mod_uses_python.so"
-        command = [
-            *compiler,
-            *("-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"),
-            *httpd.cppflags,
-            *(f"-I{directory}" for directory in (include, sysconfig.get_path("include"), *httpd.includes)),
-            *("-o", str(target), str(SOURCE)),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        yield target
+    with compiled("uses_python") as path:
+        yield path
 
 
 @pytest.mark.parametrize(("query", "interpreter"), [("", "main_interpreter"), ("?own", "own"), ("?nested", "nested")])

@@ -7,8 +7,10 @@
  *         │               wait for input are woken, and time starts to run.
  *         ▼
  *     end_python()        httpd's threads have left, the child's pool goes away.
- *                         In every interpreter: clean-ups, then threads of Python
- *                         and atexit functions; then `closing` stops new entries,
+ *                         Connections that are still suspended go on, unless the
+ *                         child has to end at once (suspend.c).  Then, in every
+ *                         interpreter: clean-ups, then threads of Python and
+ *                         atexit functions; then `closing` stops new entries,
  *                         sub-interpreters end, Python is finalised.
  *
  * Each step is left out where it would not be safe:
@@ -292,8 +294,9 @@ static apr_status_t end_python(void *data)
         __atomic_store_n(&py.closing, 1, __ATOMIC_SEQ_CST);
         return APR_SUCCESS;
     }
-    start_watchdog(MP_EXIT_SECONDS);
     mp_no_more_workers();
+    mp_wait_for_suspended();
+    start_watchdog(MP_EXIT_SECONDS);
     run_all_cleanups();
     __atomic_store_n(&py.closing, 1, __ATOMIC_SEQ_CST);
     for (waited = 0; __atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0 && !t->inside

@@ -434,6 +434,9 @@ MP_API int mp_is_released(const mp_record *record);
 MP_API int mp_has_left(const mp_record *record);
 /* At the end of a child: the MPM has joined its threads. */
 void mp_no_more_workers(void);
+/* Thereafter: let connections that are suspended go on to their end, unless the child
+ * has to end at once. */
+void mp_wait_for_suspended(void);
 /* Close the sending direction; whether the peer's end is to be waited for. */
 MP_API int mp_begin_linger(conn_rec *c);
 /* Free it, whatever it holds, and its socket. */

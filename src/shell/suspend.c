@@ -34,6 +34,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,9 +52,13 @@ APLOG_USE_MODULE(python);
  * instructions after our hook. */
 #define LEAVE_TIME apr_time_from_sec(1)
 
+/* How often the end of suspended connections is looked for, in milliseconds. */
+#define LOOK_MS 20
+
 static mp_loop *loops;                  /* only ever grows; atomic */
 static int stopping;                    /* MP_STOP_*; atomic */
 static int workers_gone;                /* the MPM has joined its threads; atomic */
+static int suspended;                   /* how many connections are; atomic */
 
 /* Counts how often this thread came to process_connection().  Never freed: a
  * connection may outlive the thread. */
@@ -199,8 +204,8 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
 
     (void)pchild;
     stop_loops(graceful ? MP_STOP_GRACEFUL : MP_STOP_NOW);
-    if (graceful && __atomic_load_n(&loops, __ATOMIC_ACQUIRE)
-        && ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded) {
+    /* Whether or not there is a loop: one that was accepted before may need it yet. */
+    if (graceful && ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded) {
         memset(&act, 0, sizeof(act));
         act.sa_sigaction = terminated;
         sigemptyset(&act.sa_mask);
@@ -247,6 +252,7 @@ static void suspend_connection(conn_rec *c, request_rec *r)
         return;
     record->suspended = 1;
     record->suspended_at = apr_time_now();
+    __atomic_add_fetch(&suspended, 1, __ATOMIC_RELEASE);
     mp_loop_add(record->loop, record);
 }
 
@@ -282,7 +288,21 @@ int mp_begin_linger(conn_rec *c)
 
 void mp_end_connection(conn_rec *c)
 {
+    int was_suspended = mp_conn_record(c)->suspended;
+
     apr_pool_destroy(c->pool);              /* closes the socket */
+    if (was_suspended)
+        __atomic_sub_fetch(&suspended, 1, __ATOMIC_RELEASE);
+}
+
+/* Ordinarily there is nothing to wait for: the MPM counts its connections, too.  But
+ * one that a worker has just taken from the queue when the listener looks is not
+ * counted yet. */
+void mp_wait_for_suspended(void)
+{
+    while (__atomic_load_n(&suspended, __ATOMIC_ACQUIRE) > 0
+           && mp_loop_stopping() == MP_STOP_GRACEFUL)
+        poll(NULL, 0, LOOK_MS);
 }
 
 /* ---- output without waiting ---------------------------------------------------- */

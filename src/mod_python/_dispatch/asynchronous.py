@@ -26,6 +26,7 @@ import asyncio
 import sys
 import threading
 from time import monotonic
+from weakref import WeakSet
 
 from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, APLOG_WARNING, DECLINED, OK
 from mod_python.errors import ConnectionClosed, DetachedError
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 # Seconds that tasks get for their `finally` once they were cancelled, at the end of a
 # child.  All of its end has five seconds.
 END_SECONDS = 3.0
+
+# How long before that they are cancelled once more.
+AGAIN_SECONDS = 1.0
 
 # Seconds that clean-ups which are coroutine functions get, one after the other.
 CLEANUP_SECONDS = 2.0
@@ -81,6 +85,7 @@ class Loop:
         self.ready = threading.Event()
         self.stopping = 0
         self.ending = False
+        self.cancelled: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.job: tuple[Any, ...] = (None, None, dispatcher)
         self.thread = threading.Thread(target=self._run, name="mod_python loop", daemon=True)
         self.thread.start()
@@ -129,11 +134,17 @@ class Loop:
             self._cancel_all()
 
     def _cancel_all(self) -> set[asyncio.Task[Any]]:
+        """Cancel every task that was not cancelled here before: it may be in its `finally`.
+
+        Returns:
+            All tasks, but for the one that asks.
+        """
         tasks = asyncio.all_tasks(self.loop)
         current = asyncio.current_task(self.loop)
         if current is not None:
             tasks.discard(current)
-        for task in tasks:
+        for task in tasks.difference(self.cancelled):
+            self.cancelled.add(task)
             task.cancel()
         return tasks
 
@@ -149,13 +160,18 @@ class Loop:
         self.closing.set()
         deadline = monotonic() + END_SECONDS
         await asyncio.sleep(0)  # let begin what is about to
+        again = False
         while True:
             tasks = self._cancel_all()
             left = deadline - monotonic()
             if not tasks or left <= 0:
                 return sorted(task.get_name() for task in tasks)
-            # A task may catch its cancellation, and may start others.
-            await asyncio.wait(tasks, timeout=min(left, 1.0))
+            if left <= AGAIN_SECONDS and not again:
+                again = True
+                self.cancelled.clear()  # whoever caught it, or takes long in its `finally`
+                continue
+            # Not for longer than that: a task may start others.
+            await asyncio.wait(tasks, timeout=min(1.0, left if again else left - AGAIN_SECONDS))
 
     def submit(self, coroutine: Coroutine[Any, Any, Any], seconds: float | None = None) -> Any:
         """Run a coroutine on the loop and wait for its end.
