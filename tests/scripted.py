@@ -148,15 +148,24 @@ def scripted(config: str = "") -> Iterator[Scripted]:
         yield Scripted(server)
 
 
-def unexpected(records: list[LogRecord]) -> list[LogRecord]:
-    """Return what is in a log above debug, less httpd's own words on TLS handshakes and its load."""
-    return [
+@contextlib.contextmanager
+def nothing_logged(server: Server, *expected: str) -> Iterator[None]:
+    """Check that nothing above debug is logged meanwhile, besides httpd's own words on TLS handshakes and its load.
+
+    Args:
+        server: it has just been started.
+        expected: parts of messages that may be logged.
+    """
+    server.wait_for_log("AH00094")  # the last that is logged of the start, when children serve already
+    begin = len(server.log_records("info"))
+    yield
+    assert [
         record
-        for record in records
-        if record.at_least("info")
-        and (record.module, record.level) != ("ssl", "info")
+        for record in server.log_records("info")[begin:]
+        if (record.module, record.level) != ("ssl", "info")
         and not record.module.startswith("mpm_")
-    ]
+        and not any(text in record.message for text in expected)
+    ] == []
 
 
 # ---- the client's end

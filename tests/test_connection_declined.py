@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from mod_python.testing import Server
-from tests.scripted import receive_all, receive_exactly, running, unexpected, wait_read
+from tests.scripted import nothing_logged, receive_all, receive_exactly, running, wait_read
 
 SITE = '''
 from mod_python import apache
@@ -91,10 +91,11 @@ Client = http.client.HTTPConnection
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running(CONFIG, files={"site.py": SITE}, listen=4, tls=[LOOKS_TLS, UNREAD_TLS]) as server:
-        begin = len(server.log_records("info"))
+    with (
+        running(CONFIG, files={"site.py": SITE}, listen=4, tls=[LOOKS_TLS, UNREAD_TLS]) as server,
+        nothing_logged(server),
+    ):
         yield server
-        assert unexpected(server.log_records("info")[begin:]) == []
 
 
 @pytest.fixture(params=[LOOKS, LOOKS_TLS, UNREAD, UNREAD_TLS], ids=["peek", "peek-tls", "unread", "unread-tls"])

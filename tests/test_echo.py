@@ -18,7 +18,7 @@ import pytest
 
 from mod_python.testing import Server
 from tests.conftest import ROOT
-from tests.scripted import TIMEOUT, TlsPeer, receive_all, receive_exactly, reset, running, unexpected, wait_read
+from tests.scripted import TIMEOUT, TlsPeer, nothing_logged, receive_all, receive_exactly, reset, running, wait_read
 
 #: Word for word the program in the manual.
 ECHO = """\
@@ -82,10 +82,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     prefork = os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork"
     workers: dict[str, Any] = {"processes": many} if prefork else {"processes": 1, "threads": many}
     with running(handler=program, options=options, listen=2, tls=[1], **workers) as server:
-        begin = len(server.log_records("info"))
-        yield server
-        records = unexpected(server.log_records("info")[begin:])
-        assert [record for record in records if "serves coroutine handlers" not in record.message] == []
+        with nothing_logged(server, "serves coroutine handlers"):
+            yield server
 
 
 @pytest.fixture(params=["plain", "tls"])
