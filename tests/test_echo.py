@@ -81,9 +81,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     many = CLIENTS + SPARE
     prefork = os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork"
     workers: dict[str, Any] = {"processes": many} if prefork else {"processes": 1, "threads": many}
-    with running(handler=program, options=options, listen=2, tls=[1], **workers) as server:
-        with nothing_logged(server, "serves coroutine handlers"):
-            yield server
+    with (
+        running(handler=program, options=options, listen=2, tls=[1], **workers) as server,
+        nothing_logged(server, "serves coroutine handlers"),
+    ):
+        yield server
 
 
 @pytest.fixture(params=["plain", "tls"])
