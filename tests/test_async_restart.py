@@ -211,6 +211,28 @@ def test_a_finally_that_takes_its_time(httpd: Httpd, graceful: bool) -> None:
     server.wait_until(lambda: server.error_log.count("NOTE finally") == 1)
 
 
+@pytest.mark.skipif(not PREFORK, reason="the other MPMs have their signals handled on one thread")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_of_the_mpm_on_the_loops_thread(httpd: Httpd, name: str) -> None:
+    """The kernel may choose any thread; the MPM's handlers end the process from within."""
+    handler = "import os, signal, threading\n" + HANDLER.replace(
+        "await conn.drain()",
+        f"await asyncio.sleep(0.1); conn.write(b'%d\\n' % os.getpid()); await conn.drain()\n"
+        f"            signal.pthread_kill(threading.get_ident(), signal.{name})",
+    )
+    server = httpd(handler=handler, processes=4)
+    for count in 1, 2, 3:
+        with server.connect() as sock:
+            sock.sendall(b"line\n")
+            with sock.makefile("rb") as answers:
+                assert answers.readline() == b"line\n"
+                pid = int(answers.readline())
+            if name == "SIGUSR1":
+                sock.close()
+            server.wait_until(lambda: server.error_log.count("NOTE finally") == count)  # noqa: B023
+            server.wait_until(lambda: pid not in server.children(), what="the end of the child")  # noqa: B023
+
+
 @pytest.mark.skipif(PREFORK, reason="a process ends with its connection")
 def test_a_graceful_stop_with_a_limit(httpd: Httpd) -> None:
     """At the end of GracefulShutdownTimeout those that go on are cancelled."""

@@ -62,6 +62,7 @@ static struct {
     int stopping;                   /* the pipe was written to (atomic) */
     int claimed;                    /* somebody ends Python (atomic) */
     int threaded;                   /* the MPM has threads */
+    pthread_t main;                 /* the child's main thread */
 } end = { .wake = { -1, -1 } };
 
 /* ---- waiting for input --------------------------------------------------- */
@@ -275,6 +276,57 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
     }
 }
 
+/* ---- signals without an MPM's threads ------------------------------------------ */
+
+/* Prefork's handlers end the child, or interrupt its accept(): they belong on the
+ * main thread.  But a process that Python has given threads (that of an event loop,
+ * say) may be sent a signal on any of them. */
+static struct {
+    int number;
+    struct sigaction act;           /* the MPM's */
+} mpm_signals[] = {
+    { .number = SIGTERM }, { .number = SIGHUP }, { .number = AP_SIG_GRACEFUL },
+    { .number = SIGINT }, { .number = SIGQUIT },            /* with httpd -X */
+};
+
+#define N_MPM_SIGNALS ((int) (sizeof(mpm_signals) / sizeof(*mpm_signals)))
+
+static void on_main_thread(int number, siginfo_t *info, void *context)
+{
+    int before = errno, i;
+
+    if (!pthread_equal(pthread_self(), end.main))
+        pthread_kill(end.main, number);
+    else
+        for (i = 0; i < N_MPM_SIGNALS; i++) {
+            if (mpm_signals[i].number != number)
+                continue;
+            if (mpm_signals[i].act.sa_flags & SA_SIGINFO)
+                mpm_signals[i].act.sa_sigaction(number, info, context);
+            else
+                mpm_signals[i].act.sa_handler(number);
+        }
+    errno = before;
+}
+
+static void lead_signals_to_main_thread(void)
+{
+    struct sigaction act;
+    int i;
+
+    end.main = pthread_self();
+    for (i = 0; i < N_MPM_SIGNALS; i++) {
+        if (sigaction(mpm_signals[i].number, NULL, &act) != 0
+            || (!(act.sa_flags & SA_SIGINFO)
+                && (act.sa_handler == SIG_DFL || act.sa_handler == SIG_IGN)))
+            continue;
+        mpm_signals[i].act = act;
+        act.sa_flags |= SA_SIGINFO;
+        act.sa_sigaction = on_main_thread;
+        sigaction(mpm_signals[i].number, &act, NULL);
+    }
+}
+
 /* ---- the end ---------------------------------------------------------------- */
 
 static apr_status_t end_python(void *data)
@@ -328,6 +380,8 @@ void mp_child_end_init(apr_pool_t *pchild)
 
     if (ap_mpm_query(AP_MPMQ_IS_THREADED, &end.threaded) != APR_SUCCESS)
         end.threaded = 0;
+    if (!end.threaded)
+        lead_signals_to_main_thread();
     if (pipe(end.wake) == 0) {
         for (i = 0; i < 2; i++) {
             fcntl(end.wake[i], F_SETFD, FD_CLOEXEC);
