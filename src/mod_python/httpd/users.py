@@ -77,6 +77,7 @@ def first_unreadable(paths: Iterable[Path], user: User) -> Path | None:
     Returns:
         The topmost directory or the file that stands in the way, or None.
     """
+    groups = os.getgrouplist(user.name, user.gid)  # here: it takes locks of the C library's
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -84,7 +85,7 @@ def first_unreadable(paths: Iterable[Path], user: User) -> Path | None:
         # arbitrary program. Whatever happens, it must not return from here.
         status = 1
         try:
-            os.initgroups(user.name, user.gid)
+            os.setgroups(groups)
             os.setgid(user.gid)
             os.setuid(user.uid)
             found = next((p for path in paths if (p := _unreadable(path)) is not None), None)
