@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import resource
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPResponse, RemoteDisconnected
 from pathlib import Path
@@ -25,6 +27,7 @@ __all__ = [
     "http",
     "interpreters",
     "memory",
+    "open_files",
     "quiet",
 ]
 
@@ -38,6 +41,30 @@ THREADED = not PREFORK
 TIMEOUT = 60.0
 
 T = TypeVar("T")
+
+
+#: Descriptors of a process for other things than many connections.
+OWN_FILES = 500
+
+
+@contextlib.contextmanager
+def open_files(wanted: int) -> Iterator[int]:
+    """Raise the limit of open files, of servers started meanwhile, too, as far as it goes.
+
+    Args:
+        wanted: Connections that each process is to have.
+
+    Yields:
+        How many connections each can have, at most `wanted`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted + OWN_FILES if hard == resource.RLIM_INFINITY else min(wanted + OWN_FILES, hard)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    try:
+        yield min(wanted, max(soft, most) - OWN_FILES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from tests.processes import open_files
 from tests.servers import running
 
 HANDLER = """
@@ -21,8 +21,6 @@ async def connectionhandler(conn):
 
 WANTED = 10_000
 THREADS = 25
-#: Descriptors of this process and of the child for other things.
-OWN = 500
 #: KiB that an idle connection may take; measured are 9.9, about 8 of them in httpd's pools.
 EACH = 12
 
@@ -36,13 +34,8 @@ pytestmark = [
 
 @pytest.fixture
 def count() -> Iterator[int]:
-    """How many connections the limit of open files allows, raised as far as it goes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = WANTED + OWN if hard == resource.RLIM_INFINITY else min(WANTED + OWN, hard)
-    if soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    yield min(WANTED, max(soft, most) - OWN)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with open_files(WANTED) as count:
+        yield count
 
 
 def resident(pid: int) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from mod_python.testing import Server
 from tests.native_modules import compiled
-from tests.processes import PREFORK, THREADED
+from tests.processes import PREFORK, THREADED, open_files
 
 pytestmark = pytest.mark.heavy
 
@@ -28,7 +28,7 @@ EVENT = os.environ.get("MOD_PYTHON_TEST_MPM", "event") == "event"
 
 #: Connections that live through all restarts. Where each has a thread, old children, of which
 #: there is one per restart, have that many.
-LASTING = 200 if EVENT else 30 if THREADED else 6
+LASTING = 1000 if EVENT else 30 if THREADED else 6
 
 #: Old children occupy places while their last clients stay.
 CONFIG = "" if PREFORK else "ServerLimit 40\nMaxRequestWorkers 1600\n"
@@ -118,8 +118,12 @@ def talk(sock: socket.socket, line: bytes) -> None:
 
 
 def test_graceful_restarts_under_load(httpd: Httpd) -> None:
-    server = httpd(CONFIG, handler=HANDLER, listen=2, tls=[1], **WORKERS)
-    load = Load(server, LASTING)
+    with open_files(LASTING) as lasting:
+        go_through_restarts(httpd(CONFIG, handler=HANDLER, listen=2, tls=[1], **WORKERS), lasting)
+
+
+def go_through_restarts(server: Server, lasting: int) -> None:
+    load = Load(server, lasting)
     old: set[int] = set()
     for _ in range(RESTARTS):
         old |= set(server.children())
@@ -134,7 +138,7 @@ def test_graceful_restarts_under_load(httpd: Httpd) -> None:
         sock.close()
     # An old child ends with its last connection.
     server.wait_until(lambda: not old & set(server.children()), what="the end of the old children")
-    total = load.new + LASTING
+    total = load.new + lasting
     server.wait_until(lambda: server.error_log.count("NOTE finally") == total, what="every finally")
     with server.connect() as sock:
         talk(sock, b"and again\n")

@@ -15,7 +15,7 @@ import pytest
 from mod_python import _build
 from mod_python.httpd.find import find_httpd
 from mod_python.testing import Server
-from tests.processes import PREFORK, THREADED, interpreters, quiet
+from tests.processes import PREFORK, THREADED, interpreters, open_files, quiet
 from tests.scripted import TIMEOUT, receive_all, receive_exactly, reset
 
 Httpd = Callable[..., Server]
@@ -377,7 +377,11 @@ def test_a_graceful_restart_is_told_and_waits(httpd: Httpd) -> None:
 
 @pytest.mark.parametrize("tls", [0, 1], ids=["plain", "tls"])
 def test_at_a_stop_every_finally_runs(httpd: Httpd, tls: int) -> None:
-    count = 8 if PREFORK else 200
+    with open_files(1000 if EVENT else 8 if PREFORK else 200) as count:
+        stop_with_many(httpd, count, tls)
+
+
+def stop_with_many(httpd: Httpd, count: int, tls: int) -> None:
     workers: dict[str, Any] = (
         {"processes": count + 4} if PREFORK else {"processes": 1, "threads": 64 if EVENT else count + 8}
     )
