@@ -24,6 +24,7 @@ from functools import partial
 import pytest
 
 from mod_python.testing import Server
+from tests.native_modules import compiled
 from tests.processes import PREFORK, THREADED, asleep, at_once, http, quiet
 
 Httpd = Callable[..., Server]
@@ -271,6 +272,39 @@ def test_clean_ups_run_in_every_interpreter(httpd: Httpd, what: str) -> None:
     assert len(re.findall("python:error.*ValueError: on purpose", server.error_log)) == 2
     if what == "thread":
         assert server.error_log.count("while these threads of interpreter") == 2
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["idle", "waiting"])
+def test_daemon_threads_do_not_run_while_the_pools_go(httpd: Httpd, waiting: bool) -> None:
+    """They may have objects of connections and requests whose memory is being freed."""
+    handler = """
+import os, threading, time
+from mod_python import apache
+
+def run():
+    while True:
+        os.write(2, b"NOTE daemon\\n")
+        time.sleep(0.01)
+
+def connectionhandler(conn):
+    threading.Thread(target=run, daemon=True).start()
+    conn.write(b"begun")
+    if conn.readline() == b"":
+        return apache.OK
+"""
+    with compiled("slow_end") as module:
+        server = httpd(f"LoadModule slow_end_module {module}", handler=handler, processes=1)
+        with server.connect() as sock:
+            assert sock.recv(5) == b"begun"
+            server.wait_until(lambda: "NOTE daemon" in server.error_log)
+            if not waiting:
+                sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(1) == b""
+            server.stop()
+    before, goes, after = server.error_log.rpartition("NOTE the pool goes")
+    assert goes
+    assert "NOTE daemon" in before
+    assert "NOTE daemon" not in after
 
 
 def test_a_handler_that_hangs_does_not_keep_the_child(httpd: Httpd) -> None:

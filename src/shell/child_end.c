@@ -22,7 +22,7 @@
  *     was interrupted in mp_wait_readable() can run clean-ups; one that was
  *     interrupted elsewhere inside Python cannot run anything.
  *   - While there are threads of Python's own, interpreters are not taken down
- *     under their feet; the process ends a moment later anyway.
+ *     under their feet.  They are stopped at the GIL, and end with the process.
  *
  * All of it together has a time limit: an alarm whose handler ends the process.
  */
@@ -197,8 +197,7 @@ static void finalise(mp_thread *t)
     if (left_alone || !only_state(py.interps[0], ts)) {
         ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, py.server,
                      "mod_python: Python still has threads of its own; "
-                     "it is not finalised");
-        PyEval_SaveThread();
+                     "it is not finalised");     /* and nobody else gets the GIL */
     }
     else if (Py_FinalizeEx() < 0)
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, py.server,
@@ -354,10 +353,14 @@ static apr_status_t end_python(void *data)
     for (waited = 0; __atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0 && !t->inside
                      && waited < MP_EXIT_WAIT_MS; waited += 5)
         poll(NULL, 0, 5);
-    if (__atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0)
+    /* Either way this thread keeps the GIL.  All pools go now, and threads that are left
+     * may have objects of what is in them. */
+    if (__atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0) {
         ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, py.server,
                      "mod_python: the child ends while %ld thread(s) still run Python; "
                      "it is not finalised", py.active);
+        enter_closing(t, py.interps[0]);
+    }
     else
         finalise(t);
     alarm(0);
