@@ -307,6 +307,62 @@ def connectionhandler(conn):
     assert "NOTE daemon" not in after
 
 
+def test_a_handler_that_runs_may_come_to_its_end(httpd: Httpd) -> None:
+    """At a stop, too: prefork would end the process in the middle of it, and without clean-ups."""
+    handler = """
+import time
+from mod_python import apache
+
+def note(text):
+    apache.log_error(f"NOTE {text}", apache.APLOG_NOTICE)
+
+apache.register_cleanup(note, "cleanup")
+
+def handler(req):
+    try:
+        note("begin")
+        time.sleep(0.4)
+        note("end")
+    finally:
+        note("finally")
+    return apache.OK
+"""
+    server = httpd("SetHandler mod_python\nPythonHandler ${SITE}/site.py", files={"site.py": handler}, processes=1)
+    with server.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_until(lambda: "NOTE begin" in server.error_log)
+        server.stop()
+    assert re.findall("NOTE (.*)", server.error_log) == ["begin", "end", "finally", "cleanup"]
+
+
+@pytest.mark.skipif(THREADED, reason="threads of the other MPMs block signals, and so does what they fork")
+def test_a_forked_process_is_no_child_of_httpds(httpd: Httpd) -> None:
+    """SIGTERM ends it, as multiprocessing expects, and it does not end what is its parent's."""
+    handler = """
+import os, signal, time
+from mod_python import apache
+
+apache.register_cleanup(apache.log_error, "NOTE cleanup")
+
+def handler(req):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGTERM)
+    status = os.waitpid(pid, 0)[1]
+    req.write(f"{os.WIFSIGNALED(status)} {os.WTERMSIG(status)}")
+    return apache.OK
+"""
+    server = httpd("SetHandler mod_python\nPythonHandler ${SITE}/site.py", files={"site.py": handler}, processes=1)
+    before = server.children()
+    assert server.get("/").body == b"True %d" % signal.SIGTERM
+    assert server.get("/").status == 200
+    assert server.children() == before
+    assert "NOTE cleanup" not in server.error_log
+
+
 def test_a_handler_that_hangs_does_not_keep_the_child(httpd: Httpd) -> None:
     server = httpd(CONFIG, files=FILES, listen=2, **WORKERS)
     server.allow("on purpose")

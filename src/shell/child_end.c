@@ -18,9 +18,10 @@
  *   - A handler that hangs keeps httpd from ever reaching end_python(): the
  *     parent kills the child after about nine seconds.  A thread of ours (the
  *     reaper) runs the clean-ups shortly before that, and ends the process.
- *   - The prefork MPM ends a child from within its signal handler.  A child that
- *     was interrupted in mp_wait_readable() can run clean-ups; one that was
- *     interrupted elsewhere inside Python cannot run anything.
+ *   - The prefork MPM ends a child from within its signal handler, on the main
+ *     thread (signals.c).  A child that was interrupted in mp_wait_readable() can
+ *     run clean-ups; one that did not get there in time, or out of Python, cannot
+ *     run anything.
  *   - While there are threads of Python's own, interpreters are not taken down
  *     under their feet.  They are stopped at the GIL, and end with the process.
  *
@@ -62,7 +63,6 @@ static struct {
     int stopping;                   /* the pipe was written to (atomic) */
     int claimed;                    /* somebody ends Python (atomic) */
     int threaded;                   /* the MPM has threads */
-    pthread_t main;                 /* the child's main thread */
 } end = { .wake = { -1, -1 } };
 
 /* ---- waiting for input --------------------------------------------------- */
@@ -79,8 +79,10 @@ int mp_wait_readable(int fd, int timeout_ms)
     p[1].fd = end.wake[0];          /* -1, without a pipe, is ignored */
     p[1].events = POLLIN;
     p[1].revents = 0;
-    if (t)
+    if (t) {
         t->waiting = 1;
+        mp_signals_look();
+    }
     ready = poll(p, 2, timeout_ms);
     if (t)
         t->waiting = 0;
@@ -275,57 +277,6 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
     }
 }
 
-/* ---- signals without an MPM's threads ------------------------------------------ */
-
-/* Prefork's handlers end the child, or interrupt its accept(): they belong on the
- * main thread.  But a process that Python has given threads (that of an event loop,
- * say) may be sent a signal on any of them. */
-static struct {
-    int number;
-    struct sigaction act;           /* the MPM's */
-} mpm_signals[] = {
-    { .number = SIGTERM }, { .number = SIGHUP }, { .number = AP_SIG_GRACEFUL },
-    { .number = SIGINT }, { .number = SIGQUIT },            /* with httpd -X */
-};
-
-#define N_MPM_SIGNALS ((int) (sizeof(mpm_signals) / sizeof(*mpm_signals)))
-
-static void on_main_thread(int number, siginfo_t *info, void *context)
-{
-    int before = errno, i;
-
-    if (!pthread_equal(pthread_self(), end.main))
-        pthread_kill(end.main, number);
-    else
-        for (i = 0; i < N_MPM_SIGNALS; i++) {
-            if (mpm_signals[i].number != number)
-                continue;
-            if (mpm_signals[i].act.sa_flags & SA_SIGINFO)
-                mpm_signals[i].act.sa_sigaction(number, info, context);
-            else
-                mpm_signals[i].act.sa_handler(number);
-        }
-    errno = before;
-}
-
-static void lead_signals_to_main_thread(void)
-{
-    struct sigaction act;
-    int i;
-
-    end.main = pthread_self();
-    for (i = 0; i < N_MPM_SIGNALS; i++) {
-        if (sigaction(mpm_signals[i].number, NULL, &act) != 0
-            || (!(act.sa_flags & SA_SIGINFO)
-                && (act.sa_handler == SIG_DFL || act.sa_handler == SIG_IGN)))
-            continue;
-        mpm_signals[i].act = act;
-        act.sa_flags |= SA_SIGINFO;
-        act.sa_sigaction = on_main_thread;
-        sigaction(mpm_signals[i].number, &act, NULL);
-    }
-}
-
 /* ---- the end ---------------------------------------------------------------- */
 
 static apr_status_t end_python(void *data)
@@ -384,7 +335,7 @@ void mp_child_end_init(apr_pool_t *pchild)
     if (ap_mpm_query(AP_MPMQ_IS_THREADED, &end.threaded) != APR_SUCCESS)
         end.threaded = 0;
     if (!end.threaded)
-        lead_signals_to_main_thread();
+        mp_signals_init();
     if (pipe(end.wake) == 0) {
         for (i = 0; i < 2; i++) {
             fcntl(end.wake[i], F_SETFD, FD_CLOEXEC);

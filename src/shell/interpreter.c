@@ -190,6 +190,8 @@ static void detach(mp_entry *e)
     t->inside--;
     MP_COUNT(leaves, 1);
     leave_gate();
+    if (t->inside == 0)
+        mp_signals_look();
 }
 
 /* ---- making an interpreter ---------------------------------------------- */

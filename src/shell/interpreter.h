@@ -1,7 +1,7 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE.
  *
- * What interpreter.c (making and entering interpreters) and child_end.c
- * (ending them) share.  Nobody else includes this.
+ * What interpreter.c (making and entering interpreters), child_end.c (ending
+ * them) and signals.c share.  Nobody else includes this.
  */
 
 #ifndef MOD_PYTHON_INTERPRETER_H
@@ -92,6 +92,12 @@ int mp_run_in(mp_interp *interp, void (*function)(mp_interp *));
 
 /* Log the Python error that is set, and clear it.  Called attached. */
 void mp_log_python_error(const char *doing, const char *name);
+
+/* Without an MPM's threads (signals.c): have the MPM's signals handled on this thread,
+ * the child's main one, and where Python can be ended. */
+void mp_signals_init(void);
+/* To be called where it can: before waiting without the GIL, and outside Python. */
+void mp_signals_look(void);
 
 /* Have Python ended with the child. */
 void mp_child_end_init(apr_pool_t *pchild);

@@ -14,6 +14,7 @@
  *   interpreter.c  interpreters, thread states, entering and leaving Python
  *   gate.c         where threads line up for the GIL
  *   child_end.c    the end of a child process
+ *   signals.c      where and when prefork's signal handlers run
  *   locks.c        locks between processes
  *   suspend.c      connections that no thread of httpd serves
  *   exports.c      functions for other modules (include/mod_python.h)
