@@ -47,6 +47,9 @@ APLOG_USE_MODULE(python);
 /* Longest time, in seconds, that end_python() may take once httpd's threads have left. */
 #define MP_EXIT_SECONDS 5
 
+/* How long, in seconds, the rest of the child's end may take if threads of Python are left. */
+#define MP_LEFT_SECONDS 60
+
 /* How long, in seconds, handlers may go on after a child was told to end at
  * once, and how long clean-ups may then take.  Their connections are closed
  * already, so only their side effects are waited for.  httpd's parent kills a
@@ -160,8 +163,9 @@ static PyThreadState *enter_closing(mp_thread *t, mp_interp *interp)
     return ts;
 }
 
-/* Take the interpreters down.  No thread of httpd is inside Python. */
-static void finalise(mp_thread *t)
+/* Take the interpreters down.  No thread of httpd is inside Python.  Returns whether that
+ * was possible; if it was not, the GIL is kept. */
+static int finalise(mp_thread *t)
 {
     PyThreadState *ts;
     int i, left_alone = 0;
@@ -193,17 +197,19 @@ static void finalise(mp_thread *t)
     }
     ts = enter_closing(t, py.interps[0]);
     if (!ts)
-        return;
+        return 0;
     Py_CLEAR(py.interps[0]->call);
     delete_other_states(py.interps[0], ts);
     if (left_alone || !only_state(py.interps[0], ts)) {
         ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, py.server,
                      "mod_python: Python still has threads of its own; "
-                     "it is not finalised");     /* and nobody else gets the GIL */
+                     "it is not finalised");
+        return 0;
     }
-    else if (Py_FinalizeEx() < 0)
+    if (Py_FinalizeEx() < 0)
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, py.server,
                      "mod_python: Python could not write all its buffered output");
+    return 1;
 }
 
 /* ---- the time limit -------------------------------------------------------- */
@@ -282,7 +288,7 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
 static apr_status_t end_python(void *data)
 {
     mp_thread *t = mp_this_thread();
-    int waited;
+    int waited, left;
 
     (void)data;
     if (!py.started || !t)
@@ -304,8 +310,10 @@ static apr_status_t end_python(void *data)
     for (waited = 0; __atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0 && !t->inside
                      && waited < MP_EXIT_WAIT_MS; waited += 5)
         poll(NULL, 0, 5);
-    /* Either way this thread keeps the GIL.  All pools go now, and threads that are left
-     * may have objects of what is in them. */
+    /* If threads are left, this one keeps the GIL: all pools go now, and those threads may
+     * have objects of what is in them.  Should a library wait for one of them at the exit
+     * of the process, the alarm ends that. */
+    left = 1;
     if (__atomic_load_n(&py.active, __ATOMIC_SEQ_CST) > 0) {
         ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, py.server,
                      "mod_python: the child ends while %ld thread(s) still run Python; "
@@ -313,8 +321,8 @@ static apr_status_t end_python(void *data)
         enter_closing(t, py.interps[0]);
     }
     else
-        finalise(t);
-    alarm(0);
+        left = !finalise(t);
+    alarm(left ? MP_LEFT_SECONDS : 0);
 #ifdef MP_DEBUG
     /* Objects of records that still exist (open connections) are no leak. */
     ap_log_error(APLOG_MARK, mp_count.entries - mp_count.leaves == py.active
