@@ -223,6 +223,10 @@ class TlsPeer:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = ssl.create_default_context(cafile=str(server.certificate.certificate))
         self._tls = context.wrap_bio(self._in, self._out, server_hostname="localhost")
+        self.shake()
+
+    def shake(self) -> None:
+        """Go through the handshake."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -231,7 +235,7 @@ class TlsPeer:
                 self._push()
                 more = self._sock.recv(1 << 16)
                 if not more:
-                    raise ConnectionError("the connection ended during the handshake") from None
+                    raise ConnectionError("the connection ended in the handshake") from None
                 self._in.write(more)
         self._push()
 

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,10 +210,12 @@ def test_a_finally_that_takes_its_time(httpd: Httpd, graceful: bool) -> None:
     server = httpd("GracefulShutdownTimeout 1", handler=handler, **({"processes": 2} if PREFORK else {"processes": 1}))
     with server.connect() as sock:
         talk(sock, b"line\n")
+        children = server.children()
         server.signal(signal.SIGWINCH if graceful else signal.SIGTERM)
         server.wait_until(lambda: not server.running, what="the end of httpd")
     # At the end of the time-out, prefork's parent process does not wait for its children.
-    server.wait_until(lambda: server.error_log.count("NOTE finally") == 1)
+    server.wait_until(lambda: not any(Path("/proc", str(pid)).exists() for pid in children), what="their end")
+    assert server.error_log.count("NOTE finally") == 1
 
 
 @pytest.mark.skipif(not PREFORK, reason="the other MPMs have their signals handled on one thread")

@@ -8,12 +8,13 @@ import os
 import select
 import socket
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import ClassVar
 
 import pytest
 
 from mod_python.testing import Response, Server
 from mod_python.testing.plugin import Factory
+from tests.chat import Member
 from tests.form_requests import MULTIPART, multipart_body, part
 from tests.publisher_site import basic
 from tests.session_site import Browser
@@ -108,27 +109,6 @@ class TestUpload:
         server = httpd(handler_file=examples / "upload" / "upload.py")
         response = server.request("POST", "/", b"nonsense", {"Content-Type": MULTIPART})
         assert response.status == 400
-
-
-class Member:
-    """Someone in the chat, who has given a name."""
-
-    def __init__(self, server: Server, name: bytes) -> None:
-        self.socket = server.connect()
-        self.lines: IO[bytes] = self.socket.makefile("rb")
-        assert self.lines.read(11) == b"Your name? "
-        self.say(name)
-        assert self.hear().startswith(b"Welcome, others here: ")
-
-    def say(self, text: bytes) -> None:
-        self.socket.sendall(text + b"\n")
-
-    def hear(self) -> bytes:
-        return self.lines.readline()
-
-    def leave(self) -> None:
-        self.lines.close()
-        self.socket.close()
 
 
 def meet(first: Member, first_name: bytes, second: Member, second_name: bytes) -> None:

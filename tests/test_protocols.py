@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection
@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 
 from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import Server
+from tests.chat import Member
 from tests.conftest import ROOT
 from tests.scripted import receive_all, receive_exactly, running
 
@@ -62,27 +63,6 @@ def test_echo(tls: int) -> None:
 
 
 # ---- chat
-
-
-class Member:
-    """Someone in the chat, who has given a name."""
-
-    def __init__(self, server: Server, name: bytes, port: int = 0) -> None:
-        self.socket = server.connect(port)
-        self.lines: IO[bytes] = self.socket.makefile("rb")
-        assert self.lines.read(11) == b"Your name? "
-        self.say(name)
-        assert self.hear().startswith(b"Welcome, others here: ")
-
-    def say(self, text: bytes) -> None:
-        self.socket.sendall(text + b"\n")
-
-    def hear(self) -> bytes:
-        return self.lines.readline()
-
-    def leave(self) -> None:
-        self.lines.close()
-        self.socket.close()
 
 
 @one_process

@@ -84,20 +84,6 @@ class Peer(TlsPeer):
             self._tls.do_handshake()
         return self._out.read()
 
-    def shake(self) -> None:
-        """Go through the handshake."""
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self._push()
-                more = self._sock.recv(1 << 16)
-                if not more:
-                    raise ConnectionError("the connection ended in the handshake") from None
-                self._in.write(more)
-        self._push()
-
 
 class Kit:
     """A server and what tests do with it."""

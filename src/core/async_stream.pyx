@@ -191,9 +191,8 @@ cdef class AsyncStream(ConnectionFacts):
         finally:
             self.unlock_layer()
 
-    cdef Waiter shake(self, long long deadline):
-        """Go on with a handshake; None if it is done."""
-        cdef int done
+    cdef int check_input(self, str when) except -1:
+        """Raise what has happened meanwhile that ends reading."""
         if self.is_late:
             self.is_late = False
             self.error = APR_TIMEUP
@@ -202,7 +201,13 @@ cdef class AsyncStream(ConnectionFacts):
             self.error = self.read_error
             self.fail("reading")
         if self.state != STATE_HANDLING:
-            raise ConnectionClosed("this connection was closed in the TLS handshake")
+            raise ConnectionClosed("this connection was closed " + when)
+        return 0
+
+    cdef Waiter shake(self, long long deadline):
+        """Go on with a handshake; None if it is done."""
+        cdef int done
+        self.check_input("in the TLS handshake")
         if not self.armed & MP_POLL_IN or not self.is_plain():
             self.pull()                         # what filters hold
         self.lock_layer()
@@ -242,15 +247,7 @@ cdef class AsyncStream(ConnectionFacts):
         cdef size_t before
         if self.unsent():
             self.push()
-        if self.is_late:
-            self.is_late = False
-            self.error = APR_TIMEUP
-            self.fail("reading")
-        if self.read_failed:
-            self.error = self.read_error
-            self.fail("reading")
-        if self.state != STATE_HANDLING:
-            raise ConnectionClosed("this connection was closed while waiting for input")
+        self.check_input("while waiting for input")
         if self.write_failed and APR_STATUS_IS_TIMEUP(self.write_error):
             self.check_output()             # a peer that takes nothing will not speak either
         if self.ended:

@@ -226,15 +226,7 @@ static void time_is_up(int signal_number)
 
 static void start_watchdog(unsigned int seconds)
 {
-    struct sigaction act;
-    sigset_t set;
-
-    memset(&act, 0, sizeof(act));
-    act.sa_handler = time_is_up;
-    sigaction(SIGALRM, &act, NULL);
-    sigemptyset(&set);
-    sigaddset(&set, SIGALRM);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    mp_signal(SIGALRM, time_is_up);
     alarm(seconds);
 }
 

@@ -93,6 +93,9 @@ int mp_run_in(mp_interp *interp, void (*function)(mp_interp *));
 /* Log the Python error that is set, and clear it.  Called attached. */
 void mp_log_python_error(const char *doing, const char *name);
 
+/* Set a signal's handler, and have this thread take the signal (signals.c). */
+void mp_signal(int number, void (*handler)(int));
+
 /* Without an MPM's threads (signals.c): have the MPM's signals handled on this thread,
  * the child's main one, and where Python can be ended. */
 void mp_signals_init(void);

@@ -47,18 +47,18 @@ static pid_t process;
 static volatile sig_atomic_t deferred;  /* the number of a signal that was noted, or 0 */
 static volatile sig_atomic_t due;       /* it is put off no longer */
 
-static void by_default(int number)
+void mp_signal(int number, void (*handler)(int))
 {
     struct sigaction act;
     sigset_t set;
 
     memset(&act, 0, sizeof(act));
-    act.sa_handler = SIG_DFL;
+    act.sa_handler = handler;
+    sigemptyset(&act.sa_mask);
     sigaction(number, &act, NULL);
     sigemptyset(&set);
     sigaddset(&set, number);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    kill(getpid(), number);
 }
 
 static void as_the_mpm_wants(int i, siginfo_t *info, void *context)
@@ -88,13 +88,8 @@ static void late(int number)
 
 static void defer(int number)
 {
-    struct sigaction act;
-
     deferred = number;
-    memset(&act, 0, sizeof(act));
-    act.sa_handler = late;
-    sigemptyset(&act.sa_mask);
-    sigaction(SIGALRM, &act, NULL);
+    mp_signal(SIGALRM, late);
     alarm(DEFER_SECONDS);
 }
 
@@ -109,8 +104,10 @@ static void handle(int number, siginfo_t *info, void *context)
 {
     int before = errno, i;
 
-    if (getpid() != process)
-        by_default(number);
+    if (getpid() != process) {
+        mp_signal(number, SIG_DFL);
+        kill(getpid(), number);
+    }
     else if (!pthread_equal(pthread_self(), main_thread))
         pthread_kill(main_thread, number);
     else

@@ -28,6 +28,7 @@ from mod_python.httpd.errors import ConfigError, HttpdError, NotRunningError, St
 from mod_python.httpd.find import Httpd
 from mod_python.httpd.process import (
     START_TIMEOUT,
+    ask_httpd,
     bind_failure,
     children_of,
     describe_status,
@@ -44,9 +45,6 @@ GRACE = 15.0
 # Seconds for a plain stop: httpd itself gives its children ten, and then kills them.
 _TERM_TIMEOUT = 20.0
 _KILL_TIMEOUT = 5.0
-
-# Seconds ``httpd -t`` may take.
-_CHECK_TIMEOUT = 30.0
 
 # Seconds after a restart in which the first new children certainly appear.
 _SETTLED = 3.0
@@ -110,28 +108,13 @@ class Background:
         Raises:
             ConfigError: It is broken; the message names file and line.
         """
-        try:
-            done = subprocess.run(
-                [*self._command, "-t", "-D", "DUMP_RUN_CFG"],
-                env=self.httpd.environ(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="surrogateescape",
-                timeout=_CHECK_TIMEOUT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ConfigError(f"{self.httpd.binary} -t failed: {error}") from error
-        if done.returncode != 0:
-            raise ConfigError(one_line(done.stdout) or f"{self.httpd.binary} -t: {describe_status(done.returncode)}")
-        root = Path(_value(done.stdout, "ServerRoot") or "/")
-        log = _value(done.stdout, "Main ErrorLog")
-        user = re.search(r'^User: name="([^"]*)"', done.stdout, re.MULTILINE)
+        said = ask_httpd(self.httpd, [*self._command, "-t", "-D", "DUMP_RUN_CFG"])
+        root = Path(_value(said, "ServerRoot") or "/")
+        log = _value(said, "Main ErrorLog")
+        user = re.search(r'^User: name="([^"]*)"', said, re.MULTILINE)
         return Facts(
             root=root,
-            pid_file=root / (_value(done.stdout, "PidFile") or "logs/httpd.pid"),
+            pid_file=root / (_value(said, "PidFile") or "logs/httpd.pid"),
             error_log=root / log if log and not log.startswith(("|", "syslog")) else None,
             user=user[1] if user is not None else "",
         )

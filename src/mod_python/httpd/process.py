@@ -28,9 +28,11 @@ from typing import IO, Any
 
 from mod_python.httpd.config import Address, Settings
 from mod_python.httpd.errors import AddressInUseError, ConfigError, StartError
+from mod_python.httpd.find import Httpd
 
 __all__ = [
     "HttpdProcess",
+    "ask_httpd",
     "bind_failure",
     "check_addresses",
     "check_config",
@@ -226,23 +228,39 @@ def check_config(settings: Settings) -> None:
     Raises:
         ConfigError: It is broken; the message is one line that names file and line.
     """
+    ask_httpd(settings.httpd, [*_command(settings), "-t"], cwd=settings.root, errors="replace")
+
+
+def ask_httpd(httpd: Httpd, command: list[str], *, cwd: Path | None = None, errors: str = "surrogateescape") -> str:
+    """Have httpd read a configuration, and return what it says.
+
+    Args:
+        httpd: Which one.
+        command: To run it, with ``-t``.
+        cwd: Where.
+        errors: How what is no UTF-8 in its answer is decoded.
+
+    Raises:
+        ConfigError: It failed; the message is one line that names file and line.
+    """
     try:
         done = subprocess.run(
-            [*_command(settings), "-t"],
-            env=settings.httpd.environ(),
-            cwd=settings.root,
+            command,
+            env=httpd.environ(),
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            errors="replace",
+            errors=errors,
             timeout=_CHECK_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"{settings.httpd.binary} -t failed: {error}") from error
+        raise ConfigError(f"{httpd.binary} -t failed: {error}") from error
     if done.returncode != 0:
-        raise ConfigError(one_line(done.stdout) or f"{settings.httpd.binary} -t: {done.returncode}")
+        raise ConfigError(one_line(done.stdout) or f"{httpd.binary} -t: {describe_status(done.returncode)}")
+    return done.stdout
 
 
 def check_addresses(addresses: Iterable[Address]) -> None:
