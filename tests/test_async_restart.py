@@ -118,6 +118,11 @@ def talk(sock: socket.socket, line: bytes) -> None:
     assert got == line, got
 
 
+def wait_for_end(server: Server, children: list[int]) -> None:
+    """Wait for children to end: prefork's parent process does not at the end of a graceful stop."""
+    server.wait_until(lambda: not any(Path("/proc", str(pid)).exists() for pid in children), what="the children's end")
+
+
 def test_graceful_restarts_under_load(httpd: Httpd) -> None:
     with open_files(LASTING) as lasting:
         go_through_restarts(httpd(CONFIG, handler=HANDLER, listen=2, tls=[1], **WORKERS), lasting)
@@ -191,6 +196,7 @@ def test_a_connection_that_the_mpm_does_not_count_yet(httpd: Httpd, kind: str) -
         server = httpd(f"LoadModule slow_workers_module {module}", handler=HANDLER, **workers)
         with server.connect() as sock:
             server.wait_until(lambda: "NOTE accepted" in server.error_log)
+            children = server.children()
             server.signal(signal.SIGUSR1 if kind == "restart" else signal.SIGWINCH)
             talk(sock, b"line\n")
             time.sleep(0.1)
@@ -201,6 +207,7 @@ def test_a_connection_that_the_mpm_does_not_count_yet(httpd: Httpd, kind: str) -
         server.wait_until(lambda: server.error_log.count("NOTE finally") == 1)
         assert (": cancelled" in server.error_log) == (kind == "terminated")
         server.wait_until(lambda: server.running == (kind == "restart"))
+        wait_for_end(server, children)
 
 
 @pytest.mark.parametrize("graceful", [False, True], ids=["at-once", "graceful"])
@@ -213,8 +220,7 @@ def test_a_finally_that_takes_its_time(httpd: Httpd, graceful: bool) -> None:
         children = server.children()
         server.signal(signal.SIGWINCH if graceful else signal.SIGTERM)
         server.wait_until(lambda: not server.running, what="the end of httpd")
-    # At the end of the time-out, prefork's parent process does not wait for its children.
-    server.wait_until(lambda: not any(Path("/proc", str(pid)).exists() for pid in children), what="their end")
+    wait_for_end(server, children)
     assert server.error_log.count("NOTE finally") == 1
 
 
