@@ -13,6 +13,8 @@ about nine seconds before it kills them.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import signal
 import socket
@@ -333,6 +335,34 @@ def handler(req):
         server.wait_until(lambda: "NOTE begin" in server.error_log)
         server.stop()
     assert re.findall("NOTE (.*)", server.error_log) == ["begin", "end", "finally", "cleanup"]
+
+
+@pytest.mark.skipif(PREFORK, reason="the second signal ends a process of prefork's")
+def test_signals_do_not_shorten_what_a_handler_is_given(httpd: Httpd) -> None:
+    """Whoever stops a child may be told so more than once, and any thread may get the signal."""
+    handler = """
+import time
+from mod_python import apache
+
+def handler(req):
+    apache.log_error("NOTE begin", apache.APLOG_NOTICE)
+    time.sleep(1.5)
+    apache.log_error("NOTE end", apache.APLOG_NOTICE)
+    return apache.OK
+"""
+    server = httpd("SetHandler mod_python\nPythonHandler ${SITE}/site.py", files={"site.py": handler}, processes=1)
+    (child,) = server.children()
+    with server.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_until(lambda: "NOTE begin" in server.error_log)
+        server.signal(signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            for _ in range(1000):
+                os.kill(child, signal.SIGTERM)
+                time.sleep(0.001)
+        server.stop()
+    assert "NOTE end" in server.error_log
+    assert "still run Python" not in server.error_log
 
 
 @pytest.mark.skipif(THREADED, reason="threads of the other MPMs block signals, and so does what they fork")

@@ -240,10 +240,13 @@ static int claim(void)
 
 static void *reap(void *data)
 {
+    apr_time_t due = apr_time_now() + apr_time_from_sec(MP_STUCK_SECONDS), left;
     long stuck;
 
     (void)data;
-    poll(NULL, 0, MP_STUCK_SECONDS * 1000);
+    /* A signal for the process may come to this thread, and end the wait. */
+    while ((left = due - apr_time_now()) > 0)
+        poll(NULL, 0, (int)apr_time_as_msec(left) + 1);
     stuck = __atomic_load_n(&py.active, __ATOMIC_SEQ_CST);
     if (stuck == 0 || !claim())
         return NULL;                /* it is not Python that keeps the child */
