@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tools import environments, pythons, run_tests, system
+from tools import environments, pythons, system
+from tools.environments import Environment
 
 
 @pytest.fixture
@@ -132,26 +132,47 @@ def test_nothing_to_install_needs_no_privileges(monkeypatch: pytest.MonkeyPatch)
     assert not system.install(["gcc"])
 
 
-class TestFailuresIn:
-    def test_failures_and_errors_are_named_with_the_first_line_of_the_reason(self, tmp_path: Path) -> None:
-        tests = tmp_path / "test_three.py"
-        tests.write_text(
-            "import pytest\n"
-            "@pytest.fixture\n"
-            "def broken():\n"
-            "    raise RuntimeError('not\\nto be had')\n"
-            "def test_good(): pass\n"
-            "def test_bad(): assert 1 == 2, 'too\\nsmall'\n"
-            "def test_error(broken): pass\n"
-        )
-        report = tmp_path / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={tmp_path}", f"--junitxml={report}", str(tests)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-        assert done.returncode == 1, done.stdout
-        assert run_tests.failures_in(report) == [
-            "test_three::test_bad: AssertionError: too",
-            'test_three::test_error: failed on setup with "RuntimeError: not',
-        ]
+class TestStages:
+    """.venv has what a server needs; what tests and linters need is added when they are to run."""
 
-    def test_a_run_that_was_broken_off_has_no_report(self, tmp_path: Path) -> None:
-        assert run_tests.failures_in(tmp_path / "report.xml") == []
+    @pytest.fixture
+    def installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The steps that were taken, in a checkout of which nothing is real."""
+        steps: list[str] = []
+        monkeypatch.setattr(environments, "ROOT", tmp_path)
+        monkeypatch.setattr(environments, "_no_httpd", lambda environment: False)
+        monkeypatch.setattr("tools.environments.subprocess.run", lambda command, **_: steps.append(f"venv {command[-1]}"))
+        monkeypatch.setattr(Environment, "ask", lambda *words: "setuptools")
+        monkeypatch.setattr(Environment, "pip", lambda self, *words: steps.append(f"pip {words[-1]}"))
+        monkeypatch.setattr(Environment, "run", lambda self, *words: steps.append(words[0]))
+        (tmp_path / ".venv").mkdir(mode=0o755)
+        (tmp_path / ".venv" / environments.NOTE).write_text(f"{tmp_path}\n/usr\n(3, 11, 2)\nanother digest")
+        return steps
+
+    def test_a_server_needs_no_test_tools(self, installed: list[str]) -> None:
+        python = pythons.Python("python3", (3, 11, 2), "/usr/bin/python3", "/usr", "")
+        environments.development(python, tests=False)
+        assert installed == ["pip setuptools", "pip ."]
+
+    def test_what_tests_need_is_added_once_and_stays(self, installed: list[str]) -> None:
+        python = pythons.Python("python3", (3, 11, 2), "/usr/bin/python3", "/usr", "")
+        environments.development(python, tests=False)
+        environments.development(python, tests=True)
+        assert installed == ["pip setuptools", "pip .", "pip .[dev]"]
+        environments.development(python, tests=True)
+        environments.development(python, tests=False)
+        assert installed[3:] == ["setup.py", "setup.py"]
+
+    def test_an_environment_for_another_python_is_made_anew(self, installed: list[str]) -> None:
+        python = pythons.Python("python3", (3, 12, 1), "/usr/bin/python3", "/usr", "")
+        with pytest.raises(OSError, match=r"\.venv"):  # venv itself is not real here
+            environments.development(python, tests=True)
+        assert [step.partition(" ")[0] for step in installed] == ["venv"]
+
+
+def test_programs_of_tests_are_installed_for_tests_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "has_compiler", lambda: True)
+    monkeypatch.setattr(system, "has_httpd", lambda: True)
+    monkeypatch.setattr("tools.system.shutil.which", lambda program: None)
+    assert set(system.missing(tests=False)) == set(system.TOOLS.values())
+    assert set(system.missing(tests=True)) == {*system.TOOLS.values(), *system.TEST_TOOLS.values()}

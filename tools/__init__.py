@@ -4,9 +4,13 @@
     system        what the machine lacks, and how it gets it
     environments  the virtual environments (.venv and those of the tests)
     bootstrap     the command: `python3 -m tools.bootstrap`
-    run_tests     every combination of httpd, MPM and Python, one after the other
     check_run     starts `make run` as a newcomer would, talks to it, stops it
+    run_tests     the whole suite once: `make test`
+    matrix        the suite on every httpd, MPM and Python: `make test-all`
+    repeat        the suite again and again, to find tests that depend on chance
+    results       what came of a run of the suite, and how it is shown
+    pytest_parts  pytest's side of run_tests
 
-The first four run before anything is installed, with whatever Python 3.9 or
+The first five run before anything is installed, with whatever Python 3.9 or
 later the machine has, so they use the standard library only.
 """

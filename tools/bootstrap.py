@@ -1,10 +1,11 @@
 """From a checkout on a bare machine to an environment that is built and ready.
 
-    python3 -m tools.bootstrap
+    python3 -m tools.bootstrap [--tests]
 
 installs what the machine lacks (on Debian, as root or with sudo), chooses a
-Python, makes `.venv` and builds mod_python in it.  Done again, it only rebuilds
-what changed.  The variable PYTHON names the Python to use.
+Python, makes `.venv` and builds mod_python in it.  With --tests also what tests and
+linters need: a server needs none of it.  Done again, it only rebuilds what changed.
+The variable PYTHON names the Python to use.
 """
 
 from __future__ import annotations
@@ -53,22 +54,30 @@ def choose_python(given: str | None) -> pythons.Python:
     return python
 
 
-def main() -> None:
-    """Set up the machine and .venv."""
+def main(words: list[str]) -> None:
+    """Set up the machine and .venv.
+
+    Args:
+        words: the command line.
+    """
+    if words not in ([], ["--tests"]):
+        system.fail(f"usage: python3 -m tools.bootstrap [--tests]; it got {' '.join(words)}")
+    tests = bool(words)
     if sys.version_info < (3, 9):  # noqa: UP036  (whatever python3 is on the machine)
         system.fail(f"this needs Python 3.9 or later to start with, and {sys.executable} is older.")
     if system.is_root():
         # Root's umask may be 077, and httpd's children read what is made here.
         os.umask(0o022)
     system.check_checkout()
-    lacking = system.missing()
+    lacking = system.missing(tests=tests)
     if lacking and not system.install(lacking):
-        system.say(f"not installed, for want of root or of apt: {' '.join(lacking)}")
-    environment = environments.development(choose_python(os.environ.get("PYTHON") or None))
+        without = "; the tests that need them are skipped" if tests else ""
+        system.say(f"not installed, for want of root or of apt: {' '.join(lacking)}{without}")
+    environment = environments.development(choose_python(os.environ.get("PYTHON") or None), tests=tests)
     facts = "from mod_python import version as v; print(v.HTTPD_VERSION, v.HTTPD)"
     number, binary = environment.ask("-c", facts).split(" ", 1)
     system.say(f"ready: {environment.base.name}, httpd {number} ({binary})")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

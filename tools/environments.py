@@ -1,8 +1,8 @@
 """The virtual environments, made once and brought up to date when something changed.
 
-    .venv          for development: the checkout itself is installed (editable), with
-                   the linters; built for the machine's httpd, or for the PyPI httpd if
-                   there is no other and nobody may install one
+    .venv          the checkout itself is installed (editable); built for the machine's
+                   httpd, or for the PyPI httpd if there is no other and nobody may install
+                   one.  What tests and linters need is added when they are to run.
     .venv-pypi     for the tests: a wheel, built for the PyPI httpd
     .venv-3.13     for the tests: a wheel, for a later Python
     .venv-debug    for the tests: a wheel, a debug build
@@ -94,6 +94,10 @@ class Environment:
         """Install something into it."""
         self.run("-m", "pip", "install", "-q", *arguments)
 
+    def is_made_from(self, made_from: str) -> bool:
+        """Tell whether it is there, finished, and made from just this."""
+        return self._note() == self._origin() + made_from
+
     def prepare(self, made_from: str) -> bool:
         """Make the environment, unless one made from the same is there.
 
@@ -103,11 +107,10 @@ class Environment:
         Returns:
             Whether something has to be installed into it.
         """
-        origin = f"{ROOT}\n{self.base.base}\n{self.base.version}\n"
-        note = self._note()
-        if note == origin + made_from:
+        if self.is_made_from(made_from):
             return False
-        if not note.startswith(origin):
+        note = self._note()
+        if not note.startswith(self._origin()):
             if self.path.exists():
                 if not note:
                     system.fail(f"{self.path} is there already, but was not made by make; move it away first.")
@@ -115,7 +118,7 @@ class Environment:
                 shutil.rmtree(self.path)
             system.say(f"making {self.name} with {self.base.name}")
             subprocess.run([self.base.executable, "-m", "venv", str(self.path)], check=True)
-        self._write_note(origin + "unfinished")
+        self._write_note(self._origin() + "unfinished")
         if self.path.stat().st_mode & 0o005 != 0o005 and system.is_root():
             self.path.chmod(0o755)
         requirements = self.ask("-c", _BUILD_REQUIREMENTS).splitlines()
@@ -124,7 +127,7 @@ class Environment:
 
     def finish(self, made_from: str) -> None:
         """Note what it was made from, now that all went well."""
-        self._write_note(f"{ROOT}\n{self.base.base}\n{self.base.version}\n{made_from}")
+        self._write_note(self._origin() + made_from)
 
     def add_pypi_httpd(self) -> None:
         """Install the PyPI httpd, if it is not there: the one step that takes minutes."""
@@ -139,6 +142,9 @@ class Environment:
         environ = {**os.environ, **PIP_ENVIRONMENT, **self.settings}
         environ.pop("PYTHONPATH", None)
         return environ
+
+    def _origin(self) -> str:
+        return f"{ROOT}\n{self.base.base}\n{self.base.version}\n"
 
     def _note(self) -> str:
         try:
@@ -168,25 +174,31 @@ def digest(paths: Iterable[str], *words: str) -> str:
     return summed.hexdigest()
 
 
-def development(python: Python) -> Environment:
-    """Bring .venv up to date: the checkout, editable, with the linters.
+def development(python: Python, *, tests: bool) -> Environment:
+    """Bring .venv up to date: the checkout, editable.
 
     Args:
         python: what to make it with.
+        tests: with what tests and linters need. It stays there once it is.
 
     Returns:
         The environment, built.
     """
     environment = Environment(".venv", python)
     made_from = digest(("pyproject.toml", "setup.py", "build_support"), os.environ.get("APXS", ""))
-    if environment.prepare(made_from):
+    with_tests = f"{made_from} with tests"
+    if environment.is_made_from(with_tests) or (not tests and environment.is_made_from(made_from)):
+        environment.run("setup.py", "-q", "build_ext", "--inplace")
+        return environment
+    if not environment.is_made_from(made_from):
+        environment.prepare(made_from)
         if _no_httpd(environment):
             environment.add_pypi_httpd()
         system.say("building mod_python")
-        environment.pip("--no-build-isolation", "-e", ".[dev]")
-        environment.finish(made_from)
-    else:
-        environment.run("setup.py", "-q", "build_ext", "--inplace")
+    if tests:
+        system.say("installing what tests and linters need")
+    environment.pip("--no-build-isolation", "-e", ".[dev]" if tests else ".")
+    environment.finish(with_tests if tests else made_from)
     return environment
 
 

@@ -1,40 +1,42 @@
-"""Run the tests on every combination that counts, and say at the end which passed.
+"""Run the whole suite once, in parallel, and say at the end what failed and why.
 
-    .venv/bin/python -m tools.run_tests [pytest arguments]
+    .venv/bin/python -m tools.run_tests [--mpm prefork] [--light] [-- pytest arguments]
 
-1. the checkout, on the machine's httpd, with each of its MPMs;
-2. a wheel for each later Python, on the same httpd, with its first MPM;
-3. a wheel of a debug build, for the tests that count what is left at the end;
-4. a wheel for the httpd of PyPI, with the MPM event.
+This is `make test`. It has two parts: most tests share the machine, several processes at a time
+(pytest-xdist; a file stays in one process); those that are marked `alone` follow one by one.
 
-The tests that are marked `heavy` run in the first part only: they take long, and another
-Python or httpd would change little about them (the manual's programs, large streams).
-
-All of them run even if one fails, so that one run shows everything.  The last lines name
-each test that failed, and why: who sees no more than the end of a run sees that.
-
-Environment variables:
-    MOD_PYTHON_TEST_PYTHONS   the later Pythons, separated by colons; by default
-                              the newest one that is found on the PATH or in ~/.pyenv
-    MOD_PYTHON_TEST_PYPI      0 leaves out the fourth part
+    --mpm NAME       the MPM; by default the httpd's first, which is event
+    --light          without the tests that are marked `heavy`: they take long, and another Python
+                     or httpd changes little about them (the manual's programs, large streams)
+    --result FILE    write the result to a file, too (tools/results.py)
+    --jobs NUMBER    how many processes run tests at the same time; by default three for each processor,
+                     because tests mostly wait for servers; 0 for one after the other in one process
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
-from . import environments, pythons, system
+from . import environments, results, system
 from .environments import Environment
 from .pythons import ROOT
+from .results import Result
+
+JOBS_FOR_EACH_PROCESSOR = 3
+MAX_JOBS = 24  # each job has httpds with several children of their own
+
+LAST_RESULT = ROOT / "build" / "test-result.json"
+LAST_MPM = "event"  # what `make test` runs on, where the httpd has it
+
+_NO_TESTS = 5  # pytest's exit status when it selected none
 
 _FACTS = """
 import json
@@ -45,152 +47,146 @@ print(json.dumps([found.version, str(found.binary), found.origin, found.mpms()])
 
 
 @dataclass(frozen=True)
+class Httpd:
+    """The httpd that the package in an environment runs.
+
+    Attributes:
+        version: such as "2.4.62".
+        binary: its program.
+        origin: where it came from: "pypi", or another word of `mod_python.httpd.find`.
+        mpms: those that it has, the preferred one first.
+    """
+
+    version: str
+    binary: str
+    origin: str
+    mpms: list[str]
+
+
+def httpd_of(environment: Environment) -> Httpd:
+    """Ask which httpd the package in an environment runs."""
+    return Httpd(*json.loads(environment.ask("-c", _FACTS)))
+
+
+@dataclass(frozen=True)
 class Combination:
-    """One run of the tests."""
+    """What the suite runs on.
+
+    Attributes:
+        environment: has the Python and mod_python.
+        httpd: the server.
+        mpm: one of its MPMs.
+        only: an expression for pytest -k, or None.
+        light: without the tests that are marked heavy.
+    """
 
     environment: Environment
-    httpd: str
-    version: str
+    httpd: Httpd
     mpm: str
-    only: str | None = None  # an expression for pytest -k
-    light: bool = False  # without the tests that are marked heavy
+    only: str | None = None
+    light: bool = False
 
     def __str__(self) -> str:
         what = f", only {self.only}" if self.only else ", without heavy tests" if self.light else ""
-        return f"httpd {self.version} ({self.httpd}), {self.mpm}, {self.environment.base.name}{what}"
+        origin = "PyPI's httpd" if self.httpd.origin == "pypi" else "httpd"
+        version = ".".join(map(str, self.environment.base.version))
+        return f"{origin} {self.httpd.version}, {self.mpm}, Python {version}{what}"
 
 
-@dataclass
-class Result:
-    """What came of one run of the tests."""
-
-    name: str
-    passed: bool
-    seconds: float
-    failures: list[str] = field(default_factory=list)
-
-
-def combinations(main: Environment) -> Iterator[Combination]:
-    """Name the combinations one after the other; each environment is made when its turn comes.
+def run(combination: Combination, arguments: list[str], jobs: int | None = None) -> Result:
+    """Run both parts of the suite.
 
     Args:
-        main: .venv.
-    """
-    version, httpd, origin, mpms = facts(main)
-    for mpm in mpms:
-        yield Combination(main, httpd, version, mpm)
-    for python in later_pythons(main):
-        yield Combination(environments.with_python(python), httpd, version, mpms[0], light=True)
-    yield Combination(environments.with_debug_build(main.base), httpd, version, mpms[0], "debug_build")
-    if os.environ.get("MOD_PYTHON_TEST_PYPI") == "0":
-        system.say("leaving out the httpd of PyPI: MOD_PYTHON_TEST_PYPI is 0")
-    elif origin == "pypi":
-        system.say("no other httpd than that of PyPI, so there is no more to run")
-    else:
-        other = environments.with_pypi_httpd(main.base)
-        version, httpd, _, mpms = facts(other)
-        yield Combination(other, httpd, version, mpms[0], light=True)
-
-
-def facts(environment: Environment) -> tuple[str, str, str, list[str]]:
-    """Ask which httpd the package in an environment would run: version, path, origin, MPMs."""
-    version, binary, origin, mpms = json.loads(environment.ask("-c", _FACTS))
-    return version, binary, origin, mpms
-
-
-def later_pythons(main: Environment) -> list[pythons.Python]:
-    """Find the later Pythons to test with, and say what was found.
-
-    Raises:
-        SystemExit: one that was asked for cannot be used.
-    """
-    for_others = system.is_root()
-    given = os.environ.get("MOD_PYTHON_TEST_PYTHONS")
-    if given is not None:
-        wanted = [pythons.look_at(command, for_others=for_others) for command in given.split(":") if command]
-        for python in wanted:
-            if python.problem:
-                system.fail(f"MOD_PYTHON_TEST_PYTHONS: {python.name} cannot be used: {python.problem}")
-        return wanted
-    usable, unusable = pythons.later(main.base.version, for_others=for_others)
-    for python in unusable:
-        system.say(f"passing over {python.name}: {python.problem}")
-    if not usable:
-        system.say(f"no Python later than {main.base.name} to test with")
-    return usable[:1]
-
-
-def run(combination: Combination, arguments: list[str]) -> Result:
-    """Run the tests once.
-
-    Args:
-        combination: on what.
+        combination: what it runs on.
         arguments: more arguments for pytest.
+        jobs: how many processes run tests at the same time; None for the usual number.
 
     Returns:
-        Whether they passed (pytest exits with 5 if there were none: that is not passing), and
-        which did not.
+        The outcome of both. No test at all is a problem.
     """
-    print(f"\n== {combination}\n", flush=True)
-    environ = {
-        **os.environ,
-        "MOD_PYTHON_HTTPD": combination.httpd,
-        "MOD_PYTHON_TEST_MPM": combination.mpm,
-    }
-    environ.pop("PYTHONPATH", None)
+    result = Result(str(combination))
+    print(f"\n== {result.name}", flush=True)
     start = time.monotonic()
+    jobs = usual_jobs() if jobs is None else jobs
+    together = ["-n", str(jobs), "--dist", "loadfile", "--no-loadscope-reorder"]
     with tempfile.TemporaryDirectory(prefix="mod_python-tests-") as directory:
-        report = Path(directory, "report.xml")
-        command = [combination.environment.python, "-m", "pytest", f"--junitxml={report}", *arguments]
-        if combination.only:
-            command += ["-k", combination.only]
-        if combination.light:
-            command += ["-m", "not heavy"]
-        done = subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False)
-        failures = failures_in(report)
-    return Result(str(combination), done.returncode == 0, time.monotonic() - start, failures)
+        _run_part(combination, "together", [*together, *arguments], Path(directory, "together.xml"), result)
+        _run_part(combination, "alone", ["-n", "0", *arguments], Path(directory, "alone.xml"), result)
+    if result.good and not result.passed:
+        result.problem = "no test ran"
+    result.seconds = time.monotonic() - start
+    return result
 
 
-def failures_in(report: Path) -> list[str]:
-    """Name the tests that failed, each with the first line of the reason.
+def _run_part(combination: Combination, part: str, arguments: list[str], report: Path, result: Result) -> None:
+    command = [combination.environment.python, "-m", "pytest", "-q", "-rN", "-p", "tools.pytest_parts"]
+    command += [f"--part={part}", f"--junitxml={report}", *arguments]
+    if combination.light:
+        command.append("--without-heavy")
+    if combination.only:
+        command += ["-k", combination.only]
+    environ = {**os.environ, "MOD_PYTHON_HTTPD": combination.httpd.binary, "MOD_PYTHON_TEST_MPM": combination.mpm}
+    environ.pop("PYTHONPATH", None)
+    print(f"-- {'tests that share the machine' if part == 'together' else 'tests that run alone'}", flush=True)
+    status = subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode
+    before = len(result.failures)
+    reported = results.add_report(result, report)
+    # A status without a failed test: pytest itself was stopped, or could not collect.
+    if status not in (0, _NO_TESTS) and not (reported and len(result.failures) > before):
+        result.problem = f"pytest ended with status {status} in the part {part!r}"
 
-    Args:
-        report: what pytest wrote with --junitxml; it need not be there.
+
+def usual_jobs() -> int:
+    """How many processes run tests at the same time, unless the user says."""
+    return min(MAX_JOBS, JOBS_FOR_EACH_PROCESSOR * (os.cpu_count() or 1))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command has that runs the suite."""
+    parser.add_argument("--jobs", type=int, help="tests that run at the same time; 0 for one process")
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for pytest, after --")
+
+
+def main_environment() -> Environment:
+    """Give .venv, with what the tests need.
+
+    Raises:
+        SystemExit: it is not there.
     """
-    try:
-        cases = list(ElementTree.parse(report).iter("testcase"))
-    except (OSError, ElementTree.ParseError):
-        return []
-    failures = []
-    for case in cases:
-        for problem in (*case.findall("failure"), *case.findall("error")):
-            reason = (problem.get("message") or "no reason given").partition("\n")[0]
-            failures.append(f"{case.get('classname')}::{case.get('name')}: {reason[:200]}")
-    return failures
+    if system.is_root():
+        # Files that httpd's children are to read must be readable for their user.
+        os.umask(0o022)
+    base = environments.existing()
+    if base is None:
+        system.fail(".venv is not there or cannot be used; run make setup-tests first.")
+    return Environment(".venv", base)
 
 
-def main(arguments: list[str]) -> int:
-    """Run everything.
+def main(words: list[str]) -> int:
+    """Run the suite once in .venv.
 
     Args:
-        arguments: for pytest.
+        words: the command line.
 
     Returns:
         The exit status: 0 if all passed.
     """
-    if system.is_root():
-        os.umask(0o022)
-    base = environments.existing()
-    if base is None:
-        system.fail(f"{Path('.venv')} is not there or cannot be used; run make setup first.")
-    system.prepare_for_tests()
-    results = [run(combination, arguments) for combination in combinations(Environment(".venv", base))]
-    print("\n== Summary\n")
-    for result in results:
-        print(f"{'passed' if result.passed else 'FAILED'}  {result.seconds:5.0f} s  {result.name}")
-        for failure in result.failures:
-            print(f"        {failure}")
-    return 0 if all(result.passed for result in results) else 1
+    parser = argparse.ArgumentParser(prog="python -m tools.run_tests", description="Run the whole suite once.")
+    parser.add_argument("--mpm", help="event, worker or prefork")
+    parser.add_argument("--light", action="store_true", help="without heavy tests")
+    parser.add_argument("--result", type=Path, default=LAST_RESULT, help="a file for the result")
+    add_options(parser)
+    options = parser.parse_args(words)
+    environment = main_environment()
+    httpd = httpd_of(environment)
+    mpm = options.mpm or httpd.mpms[0]
+    if mpm not in httpd.mpms:
+        system.fail(f"{httpd.binary} has no MPM {mpm}; it has {', '.join(httpd.mpms)}.")
+    options.result.unlink(missing_ok=True)
+    result = run(Combination(environment, httpd, mpm, light=options.light), options.arguments, options.jobs)
+    result.write(options.result)
+    print(f"\n== Summary\n\n{results.summary([result])}", flush=True)
+    return 0 if result.good else 1
 
 
 if __name__ == "__main__":

@@ -29,8 +29,11 @@ PYTHON_PACKAGES = ("python3-venv", "python3-dev")
 # What the manual tells people to type, which the tests do type: a program, and its package.
 TOOLS = {"openssl": "openssl", "nc": "netcat-openbsd"}
 
-# What the tests alone use: a server for sessions and for protocols, its programs, and a browser.
+# What tests and linters alone use: a client, a server for sessions and for protocols, its
+# programs, a browser, and the list of the repository's files.
 TEST_TOOLS = {
+    "curl": "curl",
+    "git": "git",
     "redis-server": "redis-server",
     "redis-benchmark": "redis-tools",
     "chromium": "chromium",
@@ -161,22 +164,19 @@ def has_header(name: str) -> bool:
     return result.returncode == 0
 
 
-def missing() -> list[str]:
-    """List the packages that a build and its tests lack, apart from Python's."""
+def missing(*, tests: bool) -> list[str]:
+    """List the packages that are not there, apart from Python's.
+
+    Args:
+        tests: those for tests and linters, too; a test whose program is not there is skipped.
+    """
     packages: list[str] = []
     if not has_compiler():
         packages += ["gcc", "libc6-dev"]
     if not has_httpd():
         packages += HTTPD_PACKAGES
-    packages += [package for program, package in TOOLS.items() if shutil.which(program) is None]
-    return packages
-
-
-def prepare_for_tests() -> None:
-    """Install the programs that only the tests use; tests whose program is not there are skipped."""
-    packages = [package for program, package in TEST_TOOLS.items() if shutil.which(program) is None]
-    if packages and not install(packages):
-        say(f"not installed, for want of root or of apt: {' '.join(packages)}; the tests that need them are skipped")
+    wanted = {**TOOLS, **TEST_TOOLS} if tests else TOOLS
+    return packages + [package for program, package in wanted.items() if shutil.which(program) is None]
 
 
 def prepare_for_pypi_httpd() -> None:

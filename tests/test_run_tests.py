@@ -1,0 +1,277 @@
+"""The commands that run the suite: its two parts, what is counted, what is said at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import matrix, pytest_parts, repeat, results, run_tests
+from tools.environments import Environment
+from tools.pythons import ROOT, Python
+from tools.results import Result
+
+TESTS = """
+import pytest
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("not\\nthere")
+
+def test_good(): pass
+def test_bad(): assert 1 == 2, "too\\nsmall"
+def test_error(broken): pass
+def test_tool(): pytest.skip("needs a tool")
+@pytest.mark.parametrize("number", [1, 2])
+def test_tools(number): pytest.skip("needs a tool")
+@pytest.mark.alone
+def test_alone(): pass
+@pytest.mark.heavy
+def test_heavy(): pass
+"""
+
+INI = "[pytest]\nmarkers =\n    heavy: takes long\n    alone: cannot share the machine\n"
+
+
+@pytest.fixture
+def small_suite(tmp_path: Path) -> Path:
+    """A directory with a few tests of every outcome."""
+    (tmp_path / "pytest.ini").write_text(INI)
+    (tmp_path / "test_some.py").write_text(TESTS)
+    return tmp_path
+
+
+def run_pytest(directory: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest with the plugin."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
+    environ.pop("PYTEST_XDIST_WORKER", None)
+    command = [sys.executable, "-m", "pytest", "-rN", "-q", "-p", "tools.pytest_parts", *arguments]
+    return subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=False)
+
+
+class TestParts:
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ([], "9 tests"),
+            (["--part=together"], "7 of 7 tests"),
+            (["--part=alone"], "1 of 1 tests"),
+            (["--part=together", "--without-heavy"], "6 of 6 tests"),
+        ],
+    )
+    @pytest.mark.parametrize("processes", ["0", "2"])
+    def test_each_test_is_in_one_part(
+        self, small_suite: Path, arguments: list[str], expected: str, processes: str
+    ) -> None:
+        done = run_pytest(small_suite, "-n", processes, "--dist", "loadfile", *arguments)
+        expected = expected.replace("9 tests", "8 of 8 tests")
+        assert expected in done.stdout
+
+    def test_a_failure_is_shown_when_it_happens(self, small_suite: Path) -> None:
+        done = run_pytest(small_suite)
+        assert "FAILED test_some.py::test_bad (call): AssertionError: too\n" in done.stdout
+        assert "FAILED test_some.py::test_error (setup): RuntimeError: not\n" in done.stdout
+        assert re.search(r"2 failed|1 failed", done.stdout)
+        assert done.returncode == 1
+
+    def test_heavy_files_come_first(self, small_suite: Path) -> None:
+        (small_suite / "test_a.py").write_text("def test_light(): pass\n")
+        done = run_pytest(small_suite, "--collect-only")
+        names = re.findall(r"^test_\w+\.py(?=::)", done.stdout, re.M)
+        assert names[0] == "test_some.py"
+        assert names[-1] == "test_a.py"
+
+    def test_a_seed_decides_the_order(self, tmp_path: Path) -> None:
+        (tmp_path / "pytest.ini").write_text(INI)
+        for name in "abcdef":
+            (tmp_path / f"test_{name}.py").write_text("def test_1(): pass\ndef test_2(): pass\n")
+
+        def order(seed: str) -> list[str]:
+            done = run_pytest(tmp_path, "--collect-only", MOD_PYTHON_TEST_SEED=seed)
+            return re.findall(r"^test_\w+\.py::\w+", done.stdout, re.M)
+
+        assert order("1") == order("1")
+        assert sorted(order("1")) == sorted(order("2")) == order("")
+        assert len({tuple(order(seed)) for seed in "123"}) > 1
+        files = [name.partition("::")[0] for name in order("1")]
+        assert files[::2] == files[1::2], "the tests of a file stay together"
+
+
+class TestResults:
+    @pytest.fixture
+    def result(self, small_suite: Path) -> Result:
+        """What came of the small suite."""
+        report = small_suite / "report.xml"
+        run_pytest(small_suite, f"--junitxml={report}")
+        result = Result("a run", seconds=61)
+        assert results.add_report(result, report)
+        return result
+
+    def test_what_is_counted(self, result: Result) -> None:
+        assert result.passed == 3
+        assert result.failures == [
+            "test_some::test_bad: AssertionError: too",
+            'test_some::test_error: failed on setup with "RuntimeError: not',
+        ]
+        assert result.skips == {"needs a tool": 3}
+        assert result.skipped == 3
+        assert not result.good
+
+    def test_two_reports_add_up(self, result: Result, small_suite: Path) -> None:
+        assert results.add_report(result, small_suite / "report.xml")
+        assert (result.passed, len(result.failures), result.skips) == (6, 4, {"needs a tool": 6})
+
+    def test_a_run_that_was_broken_off_has_no_report(self, tmp_path: Path) -> None:
+        result = Result("a run")
+        assert not results.add_report(result, tmp_path / "report.xml")
+        (tmp_path / "report.xml").write_text("<testsuites><testsu")
+        assert not results.add_report(result, tmp_path / "report.xml")
+        assert result == Result("a run")
+
+    def test_a_file_keeps_it(self, result: Result, tmp_path: Path) -> None:
+        result.write(tmp_path / "new" / "result.json")
+        assert results.read(tmp_path / "new" / "result.json") == result
+
+    @pytest.mark.parametrize("text", ["", "{}", '{"name": "a", "other": 1}'])
+    def test_another_file_is_none(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "result.json"
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"result\.json|Expecting"):
+            results.read(path)
+
+    def test_the_summary_names_what_failed_and_what_was_skipped(self, result: Result) -> None:
+        away = Result("sid", problem="the archive is broken", unavailable=True)
+        good = Result("another run", seconds=3.4, passed=7)
+        text = results.summary([result, good, away])
+        assert "FAILED   test_some::test_bad: AssertionError: too" in text
+        assert "skipped     3  needs a tool" in text
+        assert "not run  the archive is broken" in text
+        assert [line.split() for line in text.splitlines()[-3:]] == [
+            ["FAILED", "3", "2", "3", "1:01", "a", "run"],
+            ["passed", "7", "0", "0", "0:03", "another", "run"],
+            ["not", "run", "0", "0", "0", "0:00", "sid"],
+        ]
+        assert good.good
+        assert away.good, "a chroot that cannot be made does not fail the run"
+
+
+class TestRun:
+    @pytest.fixture
+    def combination(self, small_suite: Path, monkeypatch: pytest.MonkeyPatch) -> run_tests.Combination:
+        """The small suite in place of the real one."""
+        monkeypatch.setattr(run_tests, "ROOT", small_suite)
+        # As `python -m` in the checkout: the plugin is found there.
+        (small_suite / "tools").symlink_to(ROOT / "tools")
+        (small_suite / "build_support").symlink_to(ROOT / "build_support")
+
+        class Here(Environment):
+            python = sys.executable
+
+        base = Python("python3", (3, 11, 2), sys.executable, sys.prefix, "")
+        return run_tests.Combination(
+            Here(".venv", base), run_tests.Httpd("2.4.62", "/httpd", "PATH", ["event"]), "event"
+        )
+
+    def test_both_parts_are_counted(self, combination: run_tests.Combination) -> None:
+        result = run_tests.run(combination, [], jobs=2)
+        assert result.name == "httpd 2.4.62, event, Python 3.11.2"
+        assert (result.passed, len(result.failures), result.skipped) == (3, 2, 3)
+        assert result.problem == ""
+
+    def test_a_selection_may_leave_a_part_empty(self, combination: run_tests.Combination) -> None:
+        result = run_tests.run(combination, ["-k", "test_good"], jobs=0)
+        assert (result.passed, result.skipped, result.good) == (1, 0, True)
+
+    def test_no_test_at_all_is_a_problem(self, combination: run_tests.Combination) -> None:
+        result = run_tests.run(combination, ["-k", "nothing_like_it"], jobs=0)
+        assert result.problem == "no test ran"
+        assert not result.good
+
+    def test_a_suite_that_cannot_be_collected_is_a_failure(
+        self, combination: run_tests.Combination, small_suite: Path
+    ) -> None:
+        (small_suite / "test_broken.py").write_text("import nothing_like_it\n")
+        result = run_tests.run(combination, ["test_broken.py"], jobs=0)
+        assert not result.good
+
+    def test_wrong_arguments_are_a_problem(self, combination: run_tests.Combination) -> None:
+        result = run_tests.run(combination, ["--no-such-option"], jobs=0)
+        assert result.problem == "pytest ended with status 4 in the part 'alone'"
+        assert not result.good
+
+
+class TestMatrix:
+    @pytest.mark.parametrize(("rest", "expected"), [(False, ["event", "prefork"]), (True, ["prefork"])])
+    def test_nothing_runs_twice(self, monkeypatch: pytest.MonkeyPatch, rest: bool, expected: list[str]) -> None:
+        base = Python("python3", (3, 11, 2), sys.executable, sys.prefix, "")
+        main = Environment(".venv", base)
+        httpd = run_tests.Httpd("2.4.62", "/httpd", "pypi", ["event", "prefork"])
+        monkeypatch.setattr(matrix, "httpd_of", lambda environment: httpd)
+        monkeypatch.setattr(matrix, "later_pythons", lambda main: [])
+        monkeypatch.setattr("tools.matrix.environments.with_debug_build", lambda python: main)
+        ran: list[run_tests.Combination] = []
+
+        def run_it(combination: run_tests.Combination) -> Result:
+            ran.append(combination)
+            return Result(str(combination))
+
+        list(matrix.in_the_checkout(main, rest=rest, run_it=run_it))
+        assert [combination.mpm for combination in ran if not combination.only] == expected
+        assert [combination.only for combination in ran if combination.only] == ["debug_build"]
+
+    def test_the_rest_wants_a_result_of_make_test(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(matrix, "LAST_RESULT", tmp_path / "result.json")
+        with pytest.raises(SystemExit, match="make test, which has not run here"):
+            matrix.made_by_make_test()
+        Result("event", passed=3).write(tmp_path / "result.json")
+        assert matrix.made_by_make_test() == [Result("event", passed=3)]
+
+
+class TestRepeat:
+    @pytest.fixture
+    def series(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Result]:
+        """The results that the runs will have."""
+        base = Python("python3", (3, 11, 2), sys.executable, sys.prefix, "")
+        monkeypatch.setattr(repeat, "main_environment", lambda: Environment(".venv", base))
+        monkeypatch.setattr(repeat, "httpd_of", lambda _: run_tests.Httpd("2.4.62", "/httpd", "PATH", ["event"]))
+        for name in ("PYTHONHASHSEED", "MOD_PYTHON_TEST_SEED"):
+            monkeypatch.setenv(name, "")  # and restored after the test
+        coming: list[Result] = []
+        monkeypatch.setattr(repeat, "run", lambda *_: coming.pop(0))
+        monkeypatch.setattr(repeat, "LOG", tmp_path / "repeat.log")
+        return coming
+
+    def words(self, tmp_path: Path) -> list[str]:
+        return ["--times", "2", "--seed", "7", "--log", str(tmp_path / "log")]
+
+    def test_each_run_is_noted(self, series: list[Result], tmp_path: Path) -> None:
+        series += [Result("event", 61, 5, [], {"why": 1}), Result("event", 62, 5, [], {"why": 1})]
+        assert repeat.main(self.words(tmp_path)) == 0
+        lines = (tmp_path / "log").read_text().splitlines()
+        runs = [line.partition("  ")[2] for line in lines if "  run " in line]
+        assert runs == [
+            "run 1  seed 7  passed: 5 passed, 0 failed, 1 skipped in 61 s  event",
+            "run 2  seed 8  passed: 5 passed, 0 failed, 1 skipped in 62 s  event",
+        ]
+
+    def test_a_failure_counts_and_the_series_goes_on(self, series: list[Result], tmp_path: Path) -> None:
+        series += [Result("event", 1, 4, ["test_some::test_bad: why"]), Result("event", 1, 5)]
+        assert repeat.main(self.words(tmp_path)) == 1
+        assert "test_some::test_bad: why" in (tmp_path / "log").read_text()
+        assert not series
+
+    def test_different_counts_are_not_good(self, series: list[Result], tmp_path: Path) -> None:
+        series += [Result("event", 1, 4), Result("event", 1, 5)]
+        assert repeat.main(self.words(tmp_path)) == 1
+        assert "the counts differ: [(4, 0), (5, 0)]" in (tmp_path / "log").read_text()
+
+
+def test_progress_is_shown_by_one_process_only() -> None:
+    class Worker:
+        workerinput = object()
+
+    pytest_parts.pytest_configure(Worker())  # type: ignore[arg-type]  # would fail if it registered anything
