@@ -144,6 +144,12 @@ class BuildExt(setuptools_build_ext):
     `src/mod_python`; otherwise to the tree that becomes the wheel.
     """
 
+    def finalize_options(self) -> None:
+        """Compile both parts at the same time, unless the command line says otherwise."""
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = 2
+
     def run(self) -> None:
         """Look up the settings, fill in the extensions, build them."""
         try:
