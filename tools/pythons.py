@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-NEWEST = (3, 14)  # the newest that the tests were ever run on
+NEWEST = (3, 15)  # the newest that the tests were ever run on
 PROBE_TIMEOUT = 60  # seconds; a probe takes a fraction of one, this only ends a hang
 
 # Runs inside the Python that is looked at; prints one JSON object.  Written so that

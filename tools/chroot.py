@@ -1,0 +1,746 @@
+"""Run commands in another release of Debian: a chroot, made by debootstrap and kept between runs.
+
+    python3 -m tools.chroot sid -- make test
+    python3 -m tools.chroot trixie --fresh --packages make,curl -- make run
+    python3 -m tools.chroot sid --shell
+
+As root only.  The chroot gets the network, apt and pip settings of the machine, and
+a copy of the checkout in /srv/mod_python.
+
+Each command runs in mount and PID namespaces of its own (unshare(1)).  What is mounted
+for it is never mounted on the machine itself; when the command ends, fails or is killed,
+the kernel ends what is left of its processes and removes the mounts.  The network is the
+machine's.  Several commands may run at the same time, also in the same chroot.
+
+A chroot is complete once it has a marker.  One without it was interrupted, and is
+made again; so is one that is old, or made by another version of this file.
+
+Environment variables:
+    MOD_PYTHON_CHROOTS   the directory of the chroots (/var/cache/mod_python/chroots)
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from . import system
+from .pythons import ROOT
+
+CHROOTS = "/var/cache/mod_python/chroots"
+CHECKOUT = "/srv/mod_python"
+
+# Written last, in the chroot: what made it, and when.
+MARKER = "etc/mod_python-chroot.json"
+# The files of the checkout that were copied last, beside the copy.
+LISTING = ".mod_python-copied"
+# A change of what `Chroot._make` does changes this, and makes old chroots anew.
+VERSION = 1
+MAX_AGE = 30 * 86400  # seconds: later, sid has moved on too far to install more into it
+
+#: Exit status of the command line if there can be no chroot (EX_UNAVAILABLE of sysexits.h).
+UNAVAILABLE = 69
+
+# Of the machine's environment, what says how to reach the network.
+PASSED_ON = (
+    "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy",
+    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "TERM",
+)  # fmt: skip
+
+# The same of pip's options; others, such as `user` or `target`, would change what is installed.
+PIP_OPTIONS = (
+    "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "client-cert",
+    "proxy", "timeout", "default-timeout", "retries",
+)  # fmt: skip
+
+# The same of apt's, as `apt-config dump` names them.
+APT_OPTIONS = re.compile(r"Acquire::(https?|ftp|Retries|ForceIPv4|ForceIPv6|Check-Date|Check-Valid-Until)\b", re.I)
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "PYTHONUNBUFFERED": "1",
+}
+
+# Process 1 of the namespace: mounts, runs the command, and reaps what the command leaves behind.
+# Arguments: the chroot, the number of directories to bind, those, the command.
+_ENTER = """
+set -e
+root=$1 count=$2; shift 2
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+while [ "$count" -gt 0 ]; do
+    mount --bind "$1" "$root$1"
+    mount -o remount,bind,ro "$root$1"
+    shift; count=$((count - 1))
+done
+set +e
+chroot "$root" "$@"
+exit $?
+"""
+_NAMESPACES = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
+
+# Packages with a server in them must not start it (invoke-rc.d(8)).
+_POLICY = "#!/bin/sh\nexit 101\n"
+
+
+class ChrootUnavailable(Exception):  # noqa: N818  (a state, not a fault)
+    """There can be no chroot here and now.
+
+    Args:
+        reason: why, for people.
+
+    Attributes:
+        reason: the same.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Source(NamedTuple):
+    """One line of apt's sources.
+
+    Attributes:
+        uri: where the archive is.
+        suite: such as "bookworm-updates".
+        components: such as ("main",).
+    """
+
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+
+
+def parse_list(text: str) -> Iterator[Source]:
+    """Parse apt's older format, one source a line.
+
+    Args:
+        text: the content of a `.list` file.
+    """
+    for line in text.splitlines():
+        match = re.match(r"\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)\s*([^#]*)", line)
+        if match:
+            yield Source(match[1], match[2], tuple(match[3].split()))
+
+
+def parse_deb822(text: str) -> Iterator[Source]:
+    """Parse apt's newer format, paragraphs of fields.
+
+    Args:
+        text: the content of a `.sources` file.
+    """
+    for paragraph in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        name = ""
+        for line in paragraph.splitlines():
+            if line.startswith("#"):
+                continue
+            if line[:1].isspace():
+                fields[name] = f"{fields.get(name, '')} {line.strip()}"
+            else:
+                name, _, value = line.partition(":")
+                name = name.strip().lower()
+                fields[name] = value.strip()
+        if fields.get("enabled", "yes").lower() in ("no", "false", "off", "0"):
+            continue
+        if "deb" not in fields.get("types", "").split():
+            continue
+        components = tuple(fields.get("components", "").split())
+        for uri in fields.get("uris", "").split():
+            for suite in fields.get("suites", "").split():
+                yield Source(uri, suite, components)
+
+
+def apt_sources(directory: Path = Path("/etc/apt")) -> list[Source]:
+    """Read the machine's apt sources.
+
+    Args:
+        directory: where apt is configured.
+
+    Returns:
+        All of them, in the order in which apt reads them.
+    """
+    found: list[Source] = []
+    for path in (directory / "sources.list", *sorted((directory / "sources.list.d").glob("*"))):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if path.suffix == ".list":
+            found += parse_list(text)
+        elif path.suffix == ".sources":
+            found += parse_deb822(text)
+    return found
+
+
+def mirror(sources: Iterable[Source]) -> str | None:
+    """Choose the mirror of the Debian archive that the machine itself uses.
+
+    Args:
+        sources: apt's.
+
+    Returns:
+        Its URI, or None if none of them is one.
+    """
+    for source in sources:
+        uri = _resolve_mirror_file(source.uri)
+        # Archives of others, and Debian's of security fixes, have other names or other components.
+        if "main" in source.components and re.search(r"/debian/?$", urlsplit(uri).path):
+            return uri
+    return None
+
+
+def _resolve_mirror_file(uri: str) -> str:
+    """Replace a list of mirrors (`mirror+file:/path`) by the first in it."""
+    if not uri.startswith("mirror+file:"):
+        return uri
+    with contextlib.suppress(OSError):
+        for line in Path(urlsplit(uri).path).read_text(encoding="utf-8").splitlines():
+            if line.strip() and not line.startswith("#"):
+                return line.split()[0]
+    return uri
+
+
+def apt_options(dump: str) -> str:
+    """Choose the apt options that say how to reach the network.
+
+    Args:
+        dump: what `apt-config dump` prints.
+
+    Returns:
+        The lines that hold in a chroot, too.
+    """
+    lines = (line for line in dump.splitlines() if APT_OPTIONS.match(line) and "Auto-Detect" not in line)
+    return "".join(f"{line}\n" for line in lines if not line.endswith('"";'))
+
+
+def pip_options(configurations: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Choose the pip options that say how to reach the network.
+
+    Args:
+        configurations: the texts of pip's configuration files; a later one prevails.
+        environ: environment variables, which prevail over all of them.
+
+    Returns:
+        Options of the section `global`.
+    """
+    found: dict[str, str] = {}
+    for text in configurations:
+        parser = configparser.RawConfigParser(strict=False)
+        try:
+            parser.read_string(text)
+        except configparser.Error:
+            continue
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found.update(parser.items(section))
+    for name, value in environ.items():
+        if name.startswith("PIP_") and value:
+            found[name[4:].lower().replace("_", "-")] = value
+    found = {name.replace("_", "-"): value for name, value in found.items()}
+    return {name: found[name] for name in PIP_OPTIONS if name in found}
+
+
+def local_directories(options: Mapping[str, str]) -> list[str]:
+    """List the directories of this machine that pip looks into.
+
+    Args:
+        options: pip's.
+
+    Returns:
+        Those that exist, each once, none inside another.
+    """
+    found: set[Path] = set()
+    for name in ("index-url", "extra-index-url", "find-links"):
+        for word in options.get(name, "").split():
+            path = Path(unquote(urlsplit(word).path) if word.startswith("file:") else word)
+            if not path.is_absolute() or not path.is_dir():
+                continue
+            path = path.resolve()
+            # The pages of an index name the files beside it: `../../files/name.whl`.
+            is_index = name != "find-links" and path.parent != Path("/")
+            found.add(path.parent if is_index else path)
+    outer = [path for path in found if found.isdisjoint(path.parents)]
+    return sorted(str(path) for path in outer if path != Path("/"))
+
+
+def pip_configurations(environ: Mapping[str, str]) -> list[Path]:
+    """List the files in which pip may be configured, least important first.
+
+    Args:
+        environ: the environment variables.
+    """
+    given = environ.get("PIP_CONFIG_FILE")
+    if given == os.devnull:
+        return []
+    home = Path(environ.get("HOME") or Path.home())
+    paths = [Path(part, "pip/pip.conf") for part in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if part]
+    paths += [Path("/etc/pip.conf"), home / ".pip/pip.conf"]
+    paths.append(Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf")
+    return [*paths, Path(given)] if given else paths
+
+
+def certificate_files(environ: Mapping[str, str], pip: Mapping[str, str], apt: str) -> list[Path]:
+    """List the files of certificates that the settings name.
+
+    Args:
+        environ: the environment variables.
+        pip: pip's options.
+        apt: apt's options, as text.
+    """
+    named = [environ.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")]
+    named += [pip.get("cert"), pip.get("client-cert")]
+    named += re.findall(r"::(?:CaInfo|SslCert|SslKey) \"([^\"]+)\"", apt, re.I)
+    return sorted({Path(name) for name in named if name and os.path.isabs(name) and os.path.isfile(name)})
+
+
+def checkout_files(root: Path) -> list[str]:
+    """List the files of a checkout: what git tracks, and what is new and not ignored.
+
+    Args:
+        root: the directory of the checkout.
+
+    Returns:
+        Names relative to it, without those that are deleted.
+
+    Raises:
+        ChrootUnavailable: git cannot list them.
+    """
+    command = ["git", "-c", f"safe.directory={root}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    except OSError as error:
+        raise ChrootUnavailable(f"the checkout cannot be copied: {error}") from None
+    except subprocess.CalledProcessError as error:
+        raise ChrootUnavailable(f"the checkout cannot be copied: {_last_line(error.stderr)}") from None
+    names = sorted(set(os.fsdecode(done.stdout).split("\0")) - {""})
+    return [name for name in names if os.path.lexists(root / name)]
+
+
+def copy_files(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Bring a copy of files up to date, readable to everybody; leave others there alone.
+
+    Files of an earlier copy that are not among them any more are removed.  What did not
+    change is left as it is, so that nothing is built anew because of it.
+
+    Args:
+        source: where they are.
+        target: where they are copied to.
+        names: relative to both.
+    """
+    target.mkdir(mode=0o755, parents=True, exist_ok=True)
+    listing = target / LISTING
+    before = listing.read_text(encoding="utf-8", errors="surrogateescape").split("\0") if listing.exists() else []
+    for name in set(before) - set(names) - {""}:
+        with contextlib.suppress(OSError):
+            (target / name).unlink()
+    for name in names:
+        _copy_file(source / name, target / name, target)
+    listing.write_text("\0".join(names), encoding="utf-8", errors="surrogateescape")
+
+
+def _copy_file(source: Path, target: Path, top: Path) -> None:
+    """Copy one file or link, unless it is there already."""
+    for directory in (*reversed(target.parents), target.parent):
+        if directory != top and top in directory.parents and not directory.is_dir():
+            directory.mkdir(mode=0o755)
+    if source.is_symlink():
+        link = os.readlink(source)
+        if not (target.is_symlink() and os.readlink(target) == link):
+            target.unlink(missing_ok=True)
+            target.symlink_to(link)
+        return
+    data = source.read_bytes()
+    mode = 0o755 if os.access(source, os.X_OK) and source.stat().st_mode & 0o100 else 0o644
+    if target.is_symlink() or not target.is_file() or target.read_bytes() != data:
+        target.unlink(missing_ok=True)
+        target.write_bytes(data)
+    target.chmod(mode)
+
+
+class Chroot:
+    """A chroot of one release of Debian.
+
+    Args:
+        release: its name, such as "sid".
+        base: the directory of the chroots.
+
+    Attributes:
+        release: the same.
+        path: the root directory in it.
+
+    Raises:
+        ValueError: that is not the name of a release.
+    """
+
+    def __init__(self, release: str, base: Path | None = None) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", release):
+            raise ValueError(f"not the name of a release: {release!r}")
+        self.release = release
+        self.base = base or Path(os.environ.get("MOD_PYTHON_CHROOTS") or CHROOTS)
+        self.path = self.base / release
+        self._binds: list[str] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether the chroot was made to its end, by this version of the tool, and not too long ago."""
+        try:
+            marker = json.loads((self.path / MARKER).read_text(encoding="utf-8"))
+            age = time.time() - marker["made"]
+            return bool(marker["version"] == VERSION and marker["release"] == self.release and age < MAX_AGE)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def prepare(self, packages: Iterable[str] = (), *, fresh: bool = False) -> None:
+        """Make the chroot if there is none, and bring settings and packages up to date.
+
+        Args:
+            packages: what is to be installed, by Debian's names.
+            fresh: make it anew in any case.
+
+        Raises:
+            ChrootUnavailable: it cannot be made.
+        """
+        if not system.is_root():
+            raise ChrootUnavailable("only root can make a chroot")
+        wanted = list(packages)
+        with self._lock(), _umask(0o022):
+            made = fresh or not self.complete
+            if made:
+                self._make()
+            self.configure()
+            try:
+                self._install(wanted)
+            except ChrootUnavailable:
+                if made:
+                    raise
+                system.say(f"{self.path} cannot be brought up to date; it is made again")
+                self._make()
+                self.configure()
+                self._install(wanted)
+
+    def configure(self) -> None:
+        """Copy the machine's network, apt and pip settings into the chroot."""
+        environ = os.environ
+        texts = []
+        for path in pip_configurations(environ):
+            with contextlib.suppress(OSError):
+                texts.append(path.read_text(encoding="utf-8", errors="replace"))
+        pip = pip_options(texts, environ)
+        apt = apt_options(_output(["apt-config", "dump"]))
+        self._binds = local_directories(pip)
+
+        for name in ("etc/resolv.conf", "etc/hosts"):
+            self._copy_setting(Path("/", name))
+        for directory in ("/etc/ssl/certs", "/usr/local/share/ca-certificates"):
+            for file in sorted(Path(directory).glob("*")):
+                # A link is the chroot's own, made by its package ca-certificates.
+                if not self._within(file).is_symlink():
+                    self._copy_setting(file)
+        for file in certificate_files(environ, pip, apt):
+            self._copy_setting(file)
+        for file in (Path("/etc/apt/auth.conf"), *sorted(Path("/etc/apt/auth.conf.d").glob("*.conf"))):
+            self._copy_setting(file, mode=0o600)
+        self._write("etc/apt/apt.conf.d/99mod_python-chroot", apt)
+        self._write("etc/pip.conf", "[global]\n" + "".join(f"{name} = {_indent(pip[name])}\n" for name in pip))
+        self._write("usr/sbin/policy-rc.d", _POLICY, mode=0o755)
+        for bind in self._binds:
+            self._within(Path(bind)).mkdir(parents=True, exist_ok=True)
+
+    def install(self, packages: Iterable[str]) -> None:
+        """Install packages, without recommended ones, if they are not there.
+
+        Args:
+            packages: Debian's names.
+
+        Raises:
+            ChrootUnavailable: they cannot be installed.
+        """
+        with self._lock():
+            self._install(list(packages))
+
+    def _install(self, packages: list[str]) -> None:
+        lacking = [package for package in packages if not self._is_installed(package)]
+        if not lacking:
+            return
+        system.say(f"{self.release}: installing {' '.join(lacking)}")
+        # What an interrupted installation left comes first.
+        self._apt("dpkg", "--force-confdef", "--configure", "-a")
+        self._apt("apt-get", "-q", "update")
+        self._apt("apt-get", "-q", "install", "-y", "--no-install-recommends", *lacking)
+
+    def _apt(self, *command: str) -> None:
+        done = self.capture(command)
+        if done.returncode:
+            print(done.stdout, end="", file=sys.stderr)
+            raise ChrootUnavailable(f"{self.release}: {shlex.join(command)} failed: {_last_line(done.stdout)}")
+
+    def _is_installed(self, package: str) -> bool:
+        """Tell whether a package is installed; the files of dpkg say so without a command."""
+        try:
+            status = (self.path / "var/lib/dpkg/status").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return re.search(rf"^Package: {re.escape(package)}\nStatus: \S+ ok installed$", status, re.M) is not None
+
+    def pythons(self) -> list[tuple[int, int]]:
+        """List the versions of Python 3 that this release has packages of, oldest first.
+
+        Raises:
+            ChrootUnavailable: its package lists cannot be read.
+        """
+        self._apt("apt-get", "-q", "update")
+        names = self.capture(["apt-cache", "pkgnames", "python3."]).stdout
+        return sorted((3, int(minor)) for minor in re.findall(r"^python3\.(\d+)-venv$", names, re.M))
+
+    def copy_checkout(self, place: str = CHECKOUT, root: Path = ROOT) -> None:
+        """Copy the checkout as it is now; keep what was built in an earlier copy.
+
+        Args:
+            place: where to, an absolute path in the chroot.
+            root: the checkout.
+
+        Raises:
+            ChrootUnavailable: the files cannot be listed.
+        """
+        with _umask(0o022):
+            copy_files(root, self._within(Path(place)), checkout_files(root))
+
+    def command(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "/") -> list[str]:
+        """Compose the command line that runs a command in the chroot.
+
+        Args:
+            command: the words of it.
+            env: more environment variables.
+            cwd: the directory to run it in, in the chroot.
+
+        Returns:
+            Words for the machine itself, as root.
+        """
+        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        variables = {**ENVIRONMENT, **passed, **(env or {})}
+        words = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        words += ["/bin/sh", "-c", 'umask 022; cd "$0" && exec "$@"', cwd, *command]
+        return [*_NAMESPACES, "sh", "-c", _ENTER, "sh", str(self.path), str(len(self._binds)), *self._binds, *words]
+
+    def run(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = CHECKOUT) -> int:
+        """Run a command in the chroot; what it prints goes where our own output goes.
+
+        Args:
+            command: the words of it.
+            env: more environment variables.
+            cwd: the directory to run it in, in the chroot.
+
+        Returns:
+            Its exit status.
+        """
+        return subprocess.run(self.command(command, env, cwd), stdin=subprocess.DEVNULL, check=False).returncode
+
+    def capture(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "/"
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the chroot and keep what it prints, errors among it.
+
+        Args:
+            command: the words of it.
+            env: more environment variables.
+            cwd: the directory to run it in, in the chroot.
+        """
+        return subprocess.run(
+            self.command(command, env, cwd),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+
+    def shell(self, cwd: str = CHECKOUT) -> int:
+        """Run a shell in the chroot on our own terminal.
+
+        Returns:
+            Its exit status.
+        """
+        return subprocess.run(self.command(["/bin/bash"], None, cwd), check=False).returncode
+
+    def remove(self) -> None:
+        """Remove the chroot, whole or not.
+
+        Raises:
+            ChrootUnavailable: something is mounted in it.
+        """
+        # Nothing of ours can be: our mounts are in namespaces of their own.  Somebody else's must not be emptied.
+        inside = f"{self.path.resolve()}/"
+        for mounted in _mount_points():
+            if f"{mounted}/".startswith(inside):
+                raise ChrootUnavailable(f"{mounted} is mounted; unmount it first")
+        if self.path.is_symlink():
+            raise ChrootUnavailable(f"{self.path} is a link")
+        # The marker goes first: a removal that is interrupted leaves no chroot that looks complete.
+        (self.path / MARKER).unlink(missing_ok=True)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def _make(self) -> None:
+        if shutil.which("debootstrap") is None and not system.install(["debootstrap"]):
+            raise ChrootUnavailable("debootstrap is not installed and cannot be")
+        if subprocess.run(
+            [*_NAMESPACES, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).returncode:
+            raise ChrootUnavailable("this machine does not let root make mount and PID namespaces")
+        self.remove()
+        archive = mirror(apt_sources())
+        command = ["debootstrap", "--variant=minbase", self.release, str(self.path), *([archive] if archive else [])]
+        environ = dict(os.environ)
+        proxy = re.search(r'^Acquire::http::Proxy "([^"]+)";', _output(["apt-config", "dump"]), re.M)
+        if proxy and proxy[1].upper() != "DIRECT":
+            environ.setdefault("http_proxy", proxy[1])
+        system.say(f"making {self.path}: {shlex.join(command)}")
+        # It mounts things, too.
+        done = subprocess.run(
+            [*_NAMESPACES, "--mount-proc", *command],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            print("".join(done.stdout.splitlines(keepends=True)[-20:]), end="", file=sys.stderr)
+            raise ChrootUnavailable(f"debootstrap of {self.release} failed: {_last_line(done.stdout)}")
+        marker = {"version": VERSION, "release": self.release, "made": time.time()}
+        self._write(MARKER, json.dumps(marker))
+
+    def _within(self, path: Path) -> Path:
+        """Name a path of the chroot as the machine sees it."""
+        return self.path / path.relative_to("/")
+
+    def _copy_setting(self, path: Path, mode: int = 0o644) -> None:
+        """Copy a file of the machine, or what it links to, to the same place in the chroot."""
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return
+        self._write(str(path.relative_to("/")), data, mode)
+
+    def _write(self, name: str, content: str | bytes, mode: int = 0o644) -> None:
+        """Write a file in the chroot.
+
+        A link there is replaced, never followed: followed from outside, it would lead into the machine.
+        """
+        path = self.path / name
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        new = path.with_name(f"{path.name}.new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
+        new.chmod(mode)
+        new.replace(path)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold the lock of this chroot: one process at a time makes it or installs into it."""
+        try:
+            # Root's alone: in a chroot, what is above its root directory is not looked at.
+            self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.base.chmod(0o700)
+            handle = open(self.base / f"{self.release}.lock", "w")  # noqa: SIM115  (closed below)
+        except OSError as error:
+            raise ChrootUnavailable(f"{self.base}: {error.strerror}") from None
+        with handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def _output(command: list[str]) -> str:
+    """Run a command of the machine; return what it prints, or "" if there is no such command."""
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
+
+
+def _mount_points() -> list[str]:
+    """List where things are mounted on the machine."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        # Blanks and backslashes in names are written in octal.
+        return [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[1]) for line in file]
+
+
+def _last_line(text: str | bytes | None) -> str:
+    """Return the last line that says something."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
+
+
+def _indent(value: str) -> str:
+    """Write a value of several lines as configparser reads it."""
+    return value.replace("\n", "\n    ")
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    """Set the umask for a while."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make a chroot, copy the checkout into it, run a command there.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        The exit status: the command's, or `UNAVAILABLE`.
+    """
+    parser = argparse.ArgumentParser(prog="python3 -m tools.chroot", description="Run a command in another Debian.")
+    parser.add_argument("release", help="such as sid or trixie")
+    parser.add_argument("command", nargs="*", help="the command, after --; it runs in the copy of the checkout")
+    parser.add_argument("--fresh", action="store_true", help="make the chroot anew")
+    parser.add_argument("--shell", action="store_true", help="run a shell there afterwards")
+    parser.add_argument("--packages", default="", help="Debian packages to install first, separated by commas")
+    parser.add_argument("--place", default=CHECKOUT, help="the directory of the copy, in the chroot (%(default)s)")
+    given = parser.parse_args(arguments)
+    try:
+        chroot = Chroot(given.release)
+        chroot.prepare([name for name in given.packages.split(",") if name], fresh=given.fresh)
+        chroot.copy_checkout(given.place)
+    except ChrootUnavailable as error:
+        print(f"\nNot available: {error.reason}\n", file=sys.stderr)
+        return UNAVAILABLE
+    status = chroot.run(given.command, cwd=given.place) if given.command else 0
+    return chroot.shell(given.place) if given.shell else status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
