@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from tools import matrix, pytest_parts, repeat, results, run_tests
+from tools.chroot import CHECKOUT, Chroot, ChrootUnavailable
 from tools.environments import Environment
 from tools.pythons import ROOT, Python
 from tools.results import Result
@@ -43,6 +45,43 @@ def small_suite(tmp_path: Path) -> Path:
     (tmp_path / "pytest.ini").write_text(INI)
     (tmp_path / "test_some.py").write_text(TESTS)
     return tmp_path
+
+
+def python(minor: int) -> Python:
+    """Describe a Python."""
+    return Python("python3", (3, minor, 2), sys.executable, sys.prefix, "")
+
+
+class FakeChroot(Chroot):
+    """A chroot that is a directory, and notes what is to happen in it."""
+
+    def __init__(self, release: str, base: Path) -> None:
+        super().__init__(release, base)
+        self.broken = ""
+        self.status = 0
+        self.outcome: Result | None = None
+        self.installed: list[str] = []
+        self.commands: list[str] = []
+
+    def prepare(self, packages: Iterable[str] = (), *, fresh: bool = False) -> None:
+        if self.broken:
+            raise ChrootUnavailable(self.broken)
+        self.installed += packages
+
+    def pythons(self) -> list[tuple[int, int]]:
+        return [(3, 14), (3, 15), (3, 99)]
+
+    def install(self, packages: Iterable[str]) -> None:
+        self.installed += packages
+
+    def copy_checkout(self, place: str = CHECKOUT, root: Path = ROOT) -> None:
+        pass
+
+    def run(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = CHECKOUT) -> int:
+        self.commands.append(" ".join(command))
+        if self.outcome is not None and "tools.run_tests" in command:
+            self.outcome.write(self.path / CHECKOUT.lstrip("/") / run_tests.LAST_RESULT.relative_to(ROOT))
+        return self.status
 
 
 def run_pytest(directory: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -205,23 +244,42 @@ class TestRun:
 
 
 class TestMatrix:
-    @pytest.mark.parametrize(("rest", "expected"), [(False, ["event", "prefork"]), (True, ["prefork"])])
-    def test_nothing_runs_twice(self, monkeypatch: pytest.MonkeyPatch, rest: bool, expected: list[str]) -> None:
-        base = Python("python3", (3, 11, 2), sys.executable, sys.prefix, "")
-        main = Environment(".venv", base)
-        httpd = run_tests.Httpd("2.4.62", "/httpd", "pypi", ["event", "prefork"])
+    @pytest.fixture
+    def ran(self, monkeypatch: pytest.MonkeyPatch) -> list[run_tests.Combination]:
+        """The combinations that were run, on a machine where nothing is real."""
+        httpd = run_tests.Httpd("2.4.62", "/httpd", "PATH", ["event", "prefork"])
         monkeypatch.setattr(matrix, "httpd_of", lambda environment: httpd)
-        monkeypatch.setattr(matrix, "later_pythons", lambda main: [])
-        monkeypatch.setattr("tools.matrix.environments.with_debug_build", lambda python: main)
-        ran: list[run_tests.Combination] = []
+        monkeypatch.setattr(matrix, "later_pythons", lambda main: [python(12)])
+        monkeypatch.delenv("MOD_PYTHON_TEST_PYPI", raising=False)
+        for function in ("with_debug_build", "with_python", "with_pypi_httpd"):
+            monkeypatch.setattr(f"tools.matrix.environments.{function}", lambda base: Environment(".venv-other", base))
+        return []
 
+    def run_all(self, ran: list[run_tests.Combination], *, rest: bool) -> list[Result]:
         def run_it(combination: run_tests.Combination) -> Result:
             ran.append(combination)
             return Result(str(combination))
 
-        list(matrix.in_the_checkout(main, rest=rest, run_it=run_it))
-        assert [combination.mpm for combination in ran if not combination.only] == expected
+        return list(matrix.in_the_checkout(Environment(".venv", python(11)), rest=rest, run_it=run_it))
+
+    @pytest.mark.parametrize(("rest", "expected"), [(False, ["event", "prefork"]), (True, ["prefork"])])
+    def test_nothing_runs_twice(self, ran: list[run_tests.Combination], rest: bool, expected: list[str]) -> None:
+        self.run_all(ran, rest=rest)
+        whole = [combination.mpm for combination in ran if not (combination.only or combination.light)]
+        assert whole == expected
         assert [combination.only for combination in ran if combination.only] == ["debug_build"]
+        assert len([combination for combination in ran if combination.light]) == 2
+
+    def test_an_environment_that_cannot_be_made_fails_and_the_others_run(
+        self, ran: list[run_tests.Combination], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(base: Python) -> Environment:
+            raise SystemExit("no compiler")
+
+        monkeypatch.setattr("tools.matrix.environments.with_python", fail)
+        found = self.run_all(ran, rest=False)
+        assert [result.problem for result in found if not result.good] == ["its environment cannot be made"]
+        assert len(ran) == len(found) - 1 == 4
 
     def test_the_rest_wants_a_result_of_make_test(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(matrix, "LAST_RESULT", tmp_path / "result.json")
@@ -231,12 +289,48 @@ class TestMatrix:
         assert matrix.made_by_make_test() == [Result("event", passed=3)]
 
 
+class TestChroot:
+    """The part of the matrix that runs in a chroot, with a chroot that is a directory."""
+
+    @pytest.fixture
+    def chroot(self, tmp_path: Path) -> FakeChroot:
+        return FakeChroot("sid", tmp_path)
+
+    def test_the_newest_python_is_used(self, chroot: FakeChroot) -> None:
+        chroot.outcome = Result("httpd 2.4.69, event, Python 3.15.2", passed=9, skips={"needs a tool": 1})
+        result = matrix.in_a_chroot(chroot, ["-x"], 4)
+        assert chroot.installed == ["make", "python3", "python3.15-venv", "python3.15-dev"]
+        assert chroot.commands == [
+            "make setup-tests PYTHON=python3.15",
+            ".venv/bin/python -m tools.run_tests --light --jobs 4 -- -x",
+        ]
+        assert (result.name, result.passed, result.skipped, result.good) == (
+            "Debian sid: httpd 2.4.69, event, Python 3.15.2", 9, 1, True,
+        )  # fmt: skip
+
+    def test_a_test_that_fails_in_it_is_a_failure(self, chroot: FakeChroot) -> None:
+        chroot.outcome = Result("event", failures=["test_some::test_bad: why"])
+        assert not matrix.in_a_chroot(chroot, [], None).good
+
+    def test_a_setup_that_fails_in_it_is_a_failure(self, chroot: FakeChroot) -> None:
+        chroot.status = 2
+        result = matrix.in_a_chroot(chroot, [], None)
+        assert chroot.commands == ["make setup-tests PYTHON=python3.15"]
+        assert result.problem == "the suite did not run with python3.15: exit status 2"
+        assert not result.good
+
+    def test_one_that_cannot_be_made_is_reported(self, chroot: FakeChroot) -> None:
+        chroot.broken = "debootstrap of sid failed"
+        result = matrix.in_a_chroot(chroot, [], None)
+        assert (result.problem, result.unavailable, result.good) == ("debootstrap of sid failed", True, True)
+        assert not chroot.commands
+
+
 class TestRepeat:
     @pytest.fixture
     def series(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Result]:
         """The results that the runs will have."""
-        base = Python("python3", (3, 11, 2), sys.executable, sys.prefix, "")
-        monkeypatch.setattr(repeat, "main_environment", lambda: Environment(".venv", base))
+        monkeypatch.setattr(repeat, "main_environment", lambda: Environment(".venv", python(11)))
         monkeypatch.setattr(repeat, "httpd_of", lambda _: run_tests.Httpd("2.4.62", "/httpd", "PATH", ["event"]))
         for name in ("PYTHONHASHSEED", "MOD_PYTHON_TEST_SEED"):
             monkeypatch.setenv(name, "")  # and restored after the test

@@ -26,12 +26,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from . import environments, pythons, results, system
+from .chroot import CHECKOUT, Chroot, ChrootUnavailable
 from .environments import Environment
+from .pythons import ROOT
 from .results import Result
 from .run_tests import LAST_RESULT, Combination, add_options, httpd_of, main_environment, run
 
@@ -49,18 +53,75 @@ def in_the_checkout(main: Environment, *, rest: bool, run_it: Run) -> Iterator[R
     httpd = httpd_of(main)
     for mpm in httpd.mpms[1 if rest else 0 :]:
         yield run_it(Combination(main, httpd, mpm))
+
+    def light(environment: Environment) -> Combination:
+        own = httpd_of(environment)
+        return Combination(environment, own, own.mpms[0], light=True)
+
+    def debug(environment: Environment) -> Combination:
+        return Combination(environment, httpd, httpd.mpms[0], only="debug_build")
+
     for python in later_pythons(main):
-        yield run_it(Combination(environments.with_python(python), httpd, httpd.mpms[0], light=True))
-    debug = environments.with_debug_build(main.base)
-    yield run_it(Combination(debug, httpd, httpd.mpms[0], only="debug_build"))
+        yield _made(python.name, partial(environments.with_python, python), light, run_it)
+    yield _made("debug build", partial(environments.with_debug_build, main.base), debug, run_it)
     if os.environ.get("MOD_PYTHON_TEST_PYPI") == "0":
         system.say("leaving out the httpd of PyPI: MOD_PYTHON_TEST_PYPI is 0")
     elif httpd.origin == "pypi":
         system.say("no other httpd than that of PyPI, so there is no more to run")
     else:
-        other = environments.with_pypi_httpd(main.base)
-        found = httpd_of(other)
-        yield run_it(Combination(other, found, found.mpms[0], light=True))
+        yield _made("httpd of PyPI", partial(environments.with_pypi_httpd, main.base), light, run_it)
+
+
+def _made(
+    name: str, make: Callable[[], Environment], combine: Callable[[Environment], Combination], run_it: Run
+) -> Result:
+    """Make an environment and run the suite in it; one that cannot be made fails, and the others go on."""
+    start = time.monotonic()
+    try:
+        combination = combine(make())
+    except (SystemExit, subprocess.CalledProcessError) as error:
+        print(error, flush=True)
+        return Result(name, time.monotonic() - start, problem="its environment cannot be made")
+    return run_it(combination)
+
+
+def in_a_chroot(chroot: Chroot, arguments: list[str], jobs: int | None) -> Result:
+    """Run the light part of the suite in another release of Debian, with the newest Python that it has.
+
+    Args:
+        chroot: of the release; it is made if need be.
+        arguments: more arguments for pytest.
+        jobs: how many processes run tests at the same time; None for the usual number.
+
+    Returns:
+        The outcome. It is `unavailable` if there can be no chroot.
+    """
+    start = time.monotonic()
+    name = f"chroot of Debian {chroot.release}"
+    print(f"\n== {name}", flush=True)
+    try:
+        chroot.prepare(["make", "python3"])
+        newest = max((python for python in chroot.pythons() if python <= pythons.NEWEST), default=None)
+        if newest is None:
+            raise ChrootUnavailable("it has no Python that mod_python supports")
+        python = f"python{newest[0]}.{newest[1]}"
+        chroot.install([f"{python}-venv", f"{python}-dev"])
+        chroot.copy_checkout()
+    except ChrootUnavailable as error:
+        system.say(f"leaving out {chroot.release}: {error.reason}")
+        return Result(name, time.monotonic() - start, problem=error.reason, unavailable=True)
+    report = chroot.path.joinpath(CHECKOUT.lstrip("/"), LAST_RESULT.relative_to(ROOT))
+    report.unlink(missing_ok=True)
+    words = [".venv/bin/python", "-m", "tools.run_tests", "--light"]
+    words += [] if jobs is None else ["--jobs", str(jobs)]
+    status = chroot.run(["make", "setup-tests", f"PYTHON={python}"]) or chroot.run([*words, "--", *arguments])
+    try:
+        result = results.read(report)
+    except (OSError, ValueError):
+        result = Result(name, problem=f"the suite did not run with {python}: exit status {status}")
+    result.name = f"Debian {chroot.release}: {result.name}"
+    result.seconds = time.monotonic() - start
+    return result
 
 
 def later_pythons(main: Environment) -> list[pythons.Python]:
@@ -114,6 +175,9 @@ def main(words: list[str]) -> int:
     found = made_by_make_test() if options.rest else []
     run_it = partial(run, arguments=options.arguments, jobs=options.jobs)
     found.extend(in_the_checkout(environment, rest=options.rest, run_it=run_it))
+    release = os.environ.get("MOD_PYTHON_TEST_CHROOT", "sid")
+    if release != "0":
+        found.append(in_a_chroot(Chroot(release), options.arguments, options.jobs))
     print(f"\n== Summary of the matrix\n\n{results.summary(found)}", flush=True)
     return 0 if all(result.good for result in found) else 1
 
