@@ -205,9 +205,9 @@ def test_a_connection_that_the_mpm_does_not_count_yet(httpd: Httpd, kind: str) -
                 server.signal(signal.SIGTERM)
                 assert receive_line(sock, 1) == b""
         server.wait_until(lambda: server.error_log.count("NOTE finally") == 1)
-        assert (": cancelled" in server.error_log) == (kind == "terminated")
         server.wait_until(lambda: server.running == (kind == "restart"))
         wait_for_end(server, children)
+        assert (": cancelled" in server.error_log) == (kind == "terminated")
 
 
 @pytest.mark.parametrize("graceful", [False, True], ids=["at-once", "graceful"])
@@ -252,8 +252,10 @@ def test_a_graceful_stop_with_a_limit(httpd: Httpd) -> None:
     server = httpd("GracefulShutdownTimeout 1", handler=HANDLER, processes=1)
     with server.connect() as sock:
         talk(sock, b"line\n")
+        begin = time.monotonic()
         server.signal(signal.SIGWINCH)
-        talk(sock, b"still there\n")
+        server.wait_until(lambda: "NOTE finally" in server.error_log, what="the end of the handler")
+        assert time.monotonic() - begin >= 1
         server.wait_until(lambda: not server.running, what="the end of httpd")
         assert receive_line(sock, 1) == b""
     assert server.error_log.count("NOTE finally") == 1
