@@ -22,6 +22,25 @@ ROOT = Path(__file__).resolve().parent.parent
 os.umask(0o022)
 
 
+_TEMPORARY = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the programs that tests start a directory for temporary files, the default one for sessions, of their own.
+
+    So runs at the same time, and the workers of one run, do not meet there. This process keeps its own.
+    """
+    tempfile.gettempdir()  # remembered
+    path = config.stash[_TEMPORARY] = Path(tempfile.mkdtemp(prefix="mod_python-tests-")).resolve()
+    path.chmod(0o1777)
+    os.environ["TMPDIR"] = str(path)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that directory."""
+    shutil.rmtree(config.stash[_TEMPORARY], ignore_errors=True)
+
+
 @pytest.fixture
 def public_path() -> Iterator[Path]:
     """A temporary directory that httpd's children can read, unlike pytest's own."""

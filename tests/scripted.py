@@ -199,20 +199,35 @@ def wait_read(sock: socket.socket) -> None:
     So that the next bytes reach the handler in another segment.
     """
     client, server = sock.getsockname()[1], sock.getpeername()[1]
-    wanted = (f":{server:04X}", f":{client:04X}")
     deadline = time.monotonic() + TIMEOUT
     while True:
-        for line in Path("/proc/net/tcp").read_text().splitlines():
-            fields = line.split()
-            if fields[1][8:] == wanted[0] and fields[2][8:] == wanted[1]:
-                if fields[4].endswith(":00000000"):
-                    return
-                break
-        else:
+        # The client's end first: what it has sent may still be on its way while the server's queue is empty.
+        queues = _queues()
+        sent = queues[client, server].partition(":")[0]
+        if (server, client) not in queues:
             raise ConnectionError("the server has no such connection")
+        if int(sent, 16) == 0 and queues[server, client].endswith(":00000000"):
+            return
         if time.monotonic() > deadline:
             raise TimeoutError("the server did not read what was sent")
         time.sleep(0.0005)  # leaves the processor to the server
+
+
+def reset_and_wait(sock: socket.socket) -> None:
+    """Close a connection with a reset, and wait until the server's end has got it."""
+    client, server = sock.getsockname()[1], sock.getpeername()[1]
+    reset(sock)
+    deadline = time.monotonic() + TIMEOUT
+    while (server, client) in _queues():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the reset did not reach the server")
+        time.sleep(0.0005)
+
+
+def _queues() -> dict[tuple[int, int], str]:
+    """What is to be sent and to be read, by the local and the remote port of each connection of IPv4 (Linux)."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {(int(row[1][9:], 16), int(row[2][9:], 16)): row[4] for row in rows}
 
 
 class TlsPeer:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 from mod_python.httpd.process import children_of, session_members
@@ -38,21 +39,27 @@ def environment(tmp: Path | None = None) -> dict[str, str]:
 #: it says is free now may be a client's a moment later.
 _PORTS = range(20000, 32000)
 
-_handed_out: set[int] = set()
+#: UDP sockets on the ports that `free_port` has returned, the newest last: tests in other processes see by them
+#: that a port is taken, also before anything listens there. No test outlives as many.
+_reserved: deque[socket.socket] = deque()
+_RESERVED = 100
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free, and that this function has not returned before."""
+    """Return a port of 127.0.0.1 that is free, and that no other test has got, in whatever process it runs."""
     while True:
         port = random.SystemRandom().choice(_PORTS)
-        if port in _handed_out:
-            continue
-        _handed_out.add(port)
-        with socket.socket() as sock:
-            try:
+        reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(("127.0.0.1", port))
+            with socket.socket() as sock:
                 sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        while len(_reserved) > _RESERVED:
+            _reserved.popleft().close()
         return port
 
 

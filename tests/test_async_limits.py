@@ -45,9 +45,7 @@ def test_a_factor_that_does_is_nothing_to_speak_of() -> None:
         with server.connect() as peer:
             peer.sendall(b"hello\n")
             assert peer.recv(100) == b"hello\n"
-        server.wait_until(
-            lambda: any("this child can hold 1010 connections" in r.message for r in server.log_records("info")), 10
-        )
+        server.wait_for_log("this child can hold 1010 connections")
 
 
 @pytest.mark.skipif(not ASYNC, reason="the other MPMs take a thread per connection")

@@ -26,6 +26,8 @@ EACH = 12
 
 pytestmark = [
     pytest.mark.heavy,
+    # Ten thousand connections take as many ports of 127.0.0.1 and descriptors, and the memory they take is measured.
+    pytest.mark.alone,
     pytest.mark.skipif(
         os.environ.get("MOD_PYTHON_TEST_MPM", "event") != "event", reason="the other MPMs take a thread per connection"
     ),

@@ -359,14 +359,16 @@ def test_a_write_timeout_after_the_handler_has_returned(kit: AsyncScripted, tls:
 
 def test_a_peer_that_reads_slowly_is_waited_for(kit: AsyncScripted, tls: bool) -> None:
     """The time-out is for a peer that takes nothing at all."""
-    body = "conn.write_timeout = 2\nconn.write(b'x' * (8 << 20))\nawait conn.flush()\nconn.write(b'end')"
+    limit = 5
+    body = f"conn.write_timeout = {limit}\nconn.write(b'x' * (24 << 20))\nawait conn.flush()\nconn.write(b'end')"
     with kit.open(body, tls=tls) as sock:
-        data = bytearray()
-        for _ in range(40):
+        data, begin = bytearray(), time.monotonic()
+        # Longer than the time-out, and always a little.
+        while time.monotonic() - begin < limit + 1:
             time.sleep(0.06)
             data += receive_exactly(sock, 150_000)
         data += receive_all(sock)
-    assert data == b"x" * 8 * MIB + b"end"
+    assert data == b"x" * 24 * MIB + b"end"
 
 
 @pytest.mark.parametrize(

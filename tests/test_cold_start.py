@@ -11,7 +11,8 @@ import compileall
 import re
 import sysconfig
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ CONFIG = """
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def compiled() -> None:
     """Have the package and the standard library compiled, as installed ones are: compiling takes memory."""
     compileall.compile_dir(Path(mod_python.__file__).parent, quiet=2)
@@ -110,15 +111,21 @@ def come_at_once(server: Server) -> list[object]:
     return at_once(2 * CLIENTS, client)
 
 
-@pytest.mark.parametrize("start", range(STARTS))
-def test_everything_is_made_once_and_wholly(start: int) -> None:
+@contextmanager
+def cold_start() -> Iterator[Server]:
+    """A fresh server, after all clients have come at once and have been served."""
     size = {"processes": 6} if PREFORK else {"processes": 1, "threads": 2 * CLIENTS + 16}
     with running(CONFIG, files={"web.py": WEB, "wire.py": WIRE, "shared.py": SHARED}, listen=2, **size) as server:
         answers = come_at_once(server)
         quiet(server)
         assert answers[::2] == [(200, b"whole")] * CLIENTS
         assert answers[1::2] == [b"whole %d\n" % number for number in range(1, 2 * CLIENTS, 2)]
+        yield server
 
+
+@pytest.mark.parametrize("start", range(STARTS))
+def test_everything_is_made_once_and_wholly(start: int) -> None:
+    with cold_start() as server:
         made: Counter[tuple[int, str]] = Counter()
         notes: dict[tuple[int, str, str], list[str]] = {}
         for record in server.log_records():
@@ -133,9 +140,18 @@ def test_everything_is_made_once_and_wholly(start: int) -> None:
         assert {key[1:] for key in notes} == {("web", "web"), ("wire", "wire"), ("shared", "web"), ("shared", "wire")}
 
         for pid in server.children():
+            assert len(interpreters(server, pid)) <= 2
+
+
+# How many of malloc's arenas are in use depends on how many threads get to run at the same moment.
+@pytest.mark.alone
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("start", range(3))
+def test_the_memory_of_a_child(start: int) -> None:
+    with cold_start() as server:
+        for pid in server.children():
             used = memory(pid)
             assert used.private <= CHILD_LIMIT, used
-            assert len(interpreters(server, pid)) <= 2
 
 
 def test_the_first_requests_of_many_interpreters(httpd: Callable[..., Server]) -> None:

@@ -104,6 +104,10 @@ class TestLife:
                 assert children_of(pid)
                 load.wait_for_more()
         assert load.failures == []
+        deadline = time.monotonic() + TIMEOUT
+        while project.log.count("resuming normal operations") < 4:  # httpd says so after it has started children
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         assert project.log.count("resuming normal operations") == 4
 
         assert f"httpd restarted: process {pid}" in project.run("restart", str(project.config)).stdout

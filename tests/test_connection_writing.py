@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.async_scripted import either, ordinary_only
-from tests.scripted import TIMEOUT, Scripted, receive_all, receive_exactly, reset, wait_read
+from tests.scripted import TIMEOUT, Scripted, receive_all, receive_exactly, reset, reset_and_wait, wait_read
 
 MIB = 1 << 20
 
@@ -289,7 +289,7 @@ def test_half_close_of_a_connection_that_was_reset(kit: Scripted, public_path: P
     """
     sock = kit.open(body, b"line\n")
     wait_read(sock)
-    reset(sock)
+    reset_and_wait(sock)
     gone.touch()
     assert kit.wait_kept("error") == errno.ENOTCONN
 

@@ -234,7 +234,8 @@ class TestOrdinary:
         with pytest.raises(RuntimeError, match="is reading"):
             conn.read()
         conn.close()
-        thread.join(10)
+        thread.join(60)
+        assert not thread.is_alive()
         assert isinstance(conn.ended_by, apache.ConnectionClosed)
         assert conn.closed
 

@@ -17,7 +17,7 @@ import socket
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,12 +25,7 @@ from typing import Self
 from mod_python.httpd.config import Address, Settings, write_config
 from mod_python.httpd.errors import AddressInUseError, StartError
 from mod_python.httpd.find import Httpd, find_httpd
-from mod_python.httpd.process import (
-    START_TIMEOUT,
-    STOP_TIMEOUT,
-    HttpdProcess,
-    check_config,
-)
+from mod_python.httpd.process import START_TIMEOUT, HttpdProcess, check_config
 from mod_python.httpd.target import Kind, Target, connection_or_request
 from mod_python.httpd.tls import Certificate, make_self_signed
 from mod_python.httpd.users import User, check_readable, find_user, runtime_paths
@@ -49,8 +44,15 @@ _PREFORK_PROCESSES = 4
 #: Seconds to wait for something to happen, unless told otherwise.
 WAIT_TIMEOUT = 30.0
 
+#: Seconds until a server that does not stop is killed. httpd kills children that do not end after about ten.
+_STOP_TIMEOUT = 30.0
+
 _HOST = "127.0.0.1"
-_SETTLED, _SETTLE_LIMIT = 0.03, 0.5  # seconds: httpd closes a connection in well under a millisecond
+# Seconds without a change, and to wait for that at most: httpd closes a connection in well under a millisecond.
+_SETTLED, _SETTLE_LIMIT = 0.03, 0.5
+# Seconds to wait for connections that have ended on one side, which a busy machine may keep httpd from noticing.
+_CLOSING_LIMIT = 2.0
+_CLOSING = {"04", "05", "08", "09", "0B"}  # states of TCP in /proc/net/tcp: FIN-WAIT, CLOSE-WAIT, LAST-ACK, CLOSING
 _RESUMING = "resuming normal operations"  # AH00163, AH00292, AH00489: one per generation
 _IN_USE = re.compile(r"AH00072|Address already in use|could not bind to address")
 
@@ -173,7 +175,7 @@ class Server:
             self.stop()
             raise
 
-    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+    def stop(self, timeout: float = _STOP_TIMEOUT) -> None:
         """Stop httpd, kill what is left of it, and remove the server root.
 
         The error log stays readable through this object. May be called again.
@@ -563,13 +565,15 @@ class Server:
         A client sees the end of its connection before httpd is done with it, and an event MPM that is stopped in this
         very moment may look at a socket whose memory is free already (``close_worker_sockets`` in event.c), and crash.
         """
-        deadline = time.monotonic() + _SETTLE_LIMIT
+        begin = time.monotonic()
+        children = self.children()
         last, since = None, 0.0
-        while self.running and (now := time.monotonic()) < deadline:
-            current = [_sockets_of(pid) for pid in self.children()]
+        while self.running and (now := time.monotonic()) < begin + _CLOSING_LIMIT:
+            current = [_sockets_of(pid) for pid in children]
             if current != last:
                 last, since = current, now
-            elif now - since >= _SETTLED:
+            closing = _are_closing(set().union(*current))
+            if not closing and (now - since >= _SETTLED or now >= begin + _SETTLE_LIMIT):
                 return
             time.sleep(0.005)
 
@@ -599,3 +603,13 @@ def _sockets_of(pid: int) -> frozenset[str]:
             with contextlib.suppress(OSError):
                 found.add(os.readlink(entry.path))
     return frozenset(name for name in found if name.startswith("socket:"))
+
+
+def _are_closing(names: Set[str]) -> bool:
+    """Tell whether one of these sockets is a TCP connection that one side has ended; not where /proc does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] in _CLOSING and f"socket:[{fields[9]}]" in names:
+                return True
+    return False
