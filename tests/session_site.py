@@ -21,11 +21,14 @@ from tests.servers import running
 from tests.serving import free_port
 
 #: Seconds to wait for anything; far more than it takes.
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
+#: Cleanup happens by chance, once in `Session.CLEANUP_CHANCE` requests; here only when a handler asks for it.
 HEAD = """
 import os, sys, threading, time
 from mod_python import Cookie, Session, apache
+
+Session.CLEANUP_CHANCE = 0
 """
 
 TAIL = """
@@ -93,6 +96,7 @@ class Redis:
         return (
             "PythonOption mod_python.session.session_type RedisSession\n"
             f"PythonOption mod_python.redis_session.url {self.url}\n"
+            f"PythonOption mod_python.redis_session.timeout {TIMEOUT:g}\n"
         )
 
     def start(self) -> None:
@@ -165,7 +169,7 @@ class Browser:
         sent = {**(headers or {})}
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        self.last = response = self.server.get(target, sent, index=index)
+        self.last = response = self.server.get(target, sent, index=index, timeout=TIMEOUT)
         assert response.status == status, (response.status, response.text, self.server.error_log[-2000:])
         for text in response.headers.get_all("Set-Cookie") or ():
             for name, morsel in SimpleCookie(text).items():

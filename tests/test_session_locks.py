@@ -48,7 +48,13 @@ def test_one_thread_at_a_time(directory: Path) -> None:
     assert locks._places == {}
 
 
-def _add(path: str, count: int) -> None:
+#: New processes, not forks of this one, which has threads.
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def _add(path: str, count: int, bytes_of_files: bool) -> None:
+    if not bytes_of_files:
+        filelock._SETLK = None
     locks = Locks(FileLocks(path + ".locks"))
     for _ in range(count):
         held = locks.take(SID, 60)
@@ -58,13 +64,10 @@ def _add(path: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("bytes_of_files", [True, False], ids=["bytes", "whole-files"])
-def test_one_process_at_a_time(directory: Path, bytes_of_files: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not bytes_of_files:
-        monkeypatch.setattr(filelock, "_SETLK", None)
+def test_one_process_at_a_time(directory: Path, bytes_of_files: bool) -> None:
     path = directory / "number"
     path.write_text("0")
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_add, args=(str(path), 50)) for _ in range(4)]
+    processes = [SPAWN.Process(target=_add, args=(str(path), 50, bytes_of_files)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -203,16 +206,18 @@ def test_a_failing_outer_lock_leaves_nothing() -> None:
     assert locks._places == {}
 
 
+def _take_and_die(path: str) -> None:
+    held = Locks(FileLocks(path)).take(SID, 1)
+    assert held
+    os._exit(5)
+
+
 def test_a_process_that_dies_gives_its_locks_back(directory: Path) -> None:
     path = str(directory / "locks")
-
-    def take() -> None:
-        Locks(FileLocks(path)).take(SID, 1)
-        os._exit(0)
-
-    process = multiprocessing.get_context("fork").Process(target=take)
+    process = SPAWN.Process(target=_take_and_die, args=(path,))
     process.start()
-    process.join(30)
+    process.join(60)
+    assert process.exitcode == 5
     Locks(FileLocks(path)).take(SID, 1).release()
 
 

@@ -161,9 +161,9 @@ def test_locked_until_the_end_of_the_request(store: Any, directory: Path) -> Non
     with pytest.raises(SessionLockTimeout):
         store(other)
     assert "was in use" in other.lines[0]
-    assert store(FakeRequest(directory, session.id(), session__lock_timeout="0.05"), lock=0).id() == session.id()
+    assert store(FakeRequest(directory, session.id()), lock=0).id() == session.id()
     request.end()
-    assert not store(FakeRequest(directory, session.id(), session__lock_timeout="0.05")).is_new()
+    assert not store(FakeRequest(directory, session.id())).is_new()
 
 
 def test_an_object_that_goes_gives_the_lock_back(store: Any, directory: Path) -> None:
@@ -175,7 +175,7 @@ def test_an_object_that_goes_gives_the_lock_back(store: Any, directory: Path) ->
     request.end()
     del request
     gc.collect()
-    assert not store(FakeRequest(directory, sid, session__lock_timeout="0.05")).is_new()
+    assert not store(FakeRequest(directory, sid)).is_new()
 
 
 def test_cleanup(store: Any, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
