@@ -11,15 +11,25 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests import needs
 from tests.serving import Serve
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # Files that httpd's children are to read must be readable for their user.
 os.umask(0o022)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates() -> Iterator[None]:
+    """Tests with TLS, and no others, need the command that makes certificates."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mod_python.httpd.tls.shutil", SimpleNamespace(which=needs.program))
+        yield
 
 
 @pytest.fixture
