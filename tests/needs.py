@@ -32,6 +32,9 @@ DEBIAN = {
     "redis-cli": "redis-tools",
 }
 
+#: The name that pip knows a package by, where Python imports it by another.
+PIP = {"yaml": "PyYAML"}
+
 
 def required(name: str) -> bool:
     """Return whether a test fails, instead of being skipped, if a program or package is missing.
@@ -79,14 +82,16 @@ def package(name: str) -> ModuleType:
     cannot be imported is an error, as with an import statement.
 
     Args:
-        name: The package, which pip and Python call the same.
+        name: The package, as it is imported.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-    return _missing(name, f"needs the Python package {name}, which is not installed (pip install {name})")
+    return _missing(
+        name, f"needs the Python package {name}, which is not installed (pip install {PIP.get(name, name)})"
+    )
 
 
 def compiler() -> list[str]:
