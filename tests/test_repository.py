@@ -18,6 +18,7 @@ import pytest
 from mod_python.version import version
 from tests import needs
 from tests.conftest import ROOT
+from tools import lint
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 YAML = [ROOT / ".pre-commit-config.yaml", *sorted((ROOT / ".github").rglob("*.yml"))]
@@ -124,6 +125,41 @@ def test_source_distribution_has_all_files(tmp_path: Path) -> None:
     listed = {line for line in sources.read_text().splitlines() if ".egg-info/" not in line}
     assert sorted(expected - listed) == []
     assert sorted(listed - expected) == []
+
+
+class TestLint:
+    """tools/lint.py, in a small tree that is not a clone."""
+
+    @pytest.fixture(autouse=True)
+    def tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        needs.program("git")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("PRE_COMMIT_HOME", str(tmp_path / "cache"))
+        monkeypatch.setattr(lint, "ROOT", tmp_path)
+        monkeypatch.setattr(sys, "argv", ["lint", "trailing-whitespace"])
+        (tmp_path / ".pre-commit-config.yaml").write_text((ROOT / ".pre-commit-config.yaml").read_text())
+        (tmp_path / ".gitignore").write_text("/cache/\n/ignored.py\n")
+
+    @pytest.mark.parametrize(
+        ("name", "text", "status"),
+        [
+            ("good.py", "x = 1\n", 0),
+            ("bad.py", "x = 1 \n", 1),
+            ("page.md", "text  \n", 1),
+            ("ignored.py", "x = 1 \n", 0),
+        ],
+    )
+    def test_files_that_git_does_not_ignore_are_checked(self, name: str, text: str, status: int) -> None:
+        Path(name).write_text(text)
+        with pytest.raises(SystemExit) as end:
+            lint.main()
+        assert end.value.code == status
+        assert not Path(".git").exists()
+
+    def test_git_is_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "/nonexistent")
+        with pytest.raises(SystemExit, match="the checks need git; install it first"):
+            lint.main()
 
 
 class TestChangelog:
