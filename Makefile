@@ -29,7 +29,6 @@ SECONDS ?= 600
 SOAK    ?= 3600
 VENV    := .venv
 IN_VENV := $(VENV)/bin/python
-SOURCES := src/mod_python tests benchmarks build_support tools examples setup.py
 
 # The Python that sets things up need not be the one that is used; whatever is there will do.
 # A machine without any gets Debian's.
@@ -58,10 +57,7 @@ run: setup
 	@exec $(VENV)/bin/mod_python serve examples/echo/echo.py --listen $(LISTEN)
 
 lint: setup-tests
-	$(VENV)/bin/ruff check $(SOURCES)
-	$(VENV)/bin/ruff format --check $(SOURCES)
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint src/core
-	$(VENV)/bin/mypy
+	@$(IN_VENV) -m tools.lint
 
 test: lint
 	@$(IN_VENV) -m tools.run_tests $(if $(MPM),--mpm $(MPM)) $(if $(JOBS),--jobs $(JOBS)) -- $(ARGS)

@@ -177,7 +177,7 @@ def either(config: str = "") -> Any:
 def ordinary_only(kit: Scripted) -> None:
     """Skip a test of what only ordinary handlers do."""
     if isinstance(kit, AsyncScripted):
-        pytest.skip("of ordinary handlers only")
+        pytest.skip("only ordinary handlers do this, not coroutine functions")
 
 
 def is_prefork() -> bool:

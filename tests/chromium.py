@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 import tempfile
 import zlib
 from pathlib import Path
 
-import pytest
-
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-needed = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
+from tests import needs
 
 #: Seconds for one page; it takes one or two.
 TIMEOUT = 120.0
@@ -32,11 +27,15 @@ _OPTIONS = [
 ]
 
 
+def program() -> str:
+    """Return Chromium's program; skip the test if it is not installed."""
+    return needs.program("chromium", "chromium-browser", "google-chrome")
+
+
 def _run(*arguments: str) -> bytes:
-    assert PROGRAM is not None
     with tempfile.TemporaryDirectory(prefix="mod_python-chromium-", ignore_cleanup_errors=True) as profile:
         done = subprocess.run(
-            [PROGRAM, *_OPTIONS, f"--user-data-dir={profile}", *arguments],
+            [program(), *_OPTIONS, f"--user-data-dir={profile}", *arguments],
             capture_output=True,
             timeout=TIMEOUT,
             check=False,

@@ -11,9 +11,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests import needs
 from tests.serving import Serve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove that directory."""
     shutil.rmtree(config.stash[_TEMPORARY], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates() -> Iterator[None]:
+    """Tests with TLS, and no others, need the command that makes certificates."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mod_python.httpd.tls.shutil", SimpleNamespace(which=needs.program))
+        yield
 
 
 @pytest.fixture

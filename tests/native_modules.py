@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sysconfig
 import tempfile
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from build_support.httpd import facts, find_apxs
+from tests import needs
 from tests.serving import COMMAND
 
 NATIVE = Path(__file__).resolve().parent / "native"
@@ -28,11 +28,10 @@ def compiled(name: str) -> Iterator[Path]:
     """
     httpd = facts(find_apxs())
     include = subprocess.run([COMMAND, "include-dir"], capture_output=True, text=True, check=True).stdout.strip()
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
     with tempfile.TemporaryDirectory(prefix="mod_python-test-") as directory:
         target = Path(directory) / f"mod_{name}.so"
         command = [
-            *compiler,
+            *needs.compiler(),
             *("-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"),
             *httpd.cppflags,
             *(f"-I{each}" for each in (include, sysconfig.get_path("include"), *httpd.includes)),

@@ -131,6 +131,6 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def matches(expected: str, actual: str) -> bool:
-    """Compare output; ``...`` in what is expected stands for anything."""
+    """Compare output; ``...`` in what is expected stands for anything, and a line has no whitespace at its end."""
     pattern = ".*".join(re.escape(part) for part in expected.rstrip().split("..."))
-    return re.fullmatch(pattern, actual.rstrip(), re.DOTALL) is not None
+    return re.fullmatch(pattern, re.sub(r"[ \t]+$", "", actual, flags=re.MULTILINE).rstrip(), re.DOTALL) is not None

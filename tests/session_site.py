@@ -17,6 +17,7 @@ from typing import Any
 
 from mod_python.httpd.users import find_user
 from mod_python.testing import Response, Server
+from tests import needs
 from tests.servers import running
 from tests.serving import free_port
 
@@ -101,8 +102,9 @@ class Redis:
 
     def start(self) -> None:
         """Start it, again if need be, and wait until it answers."""
+        program = needs.program("redis-server")
         self._process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._directory, "--save", ""],
+            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._directory, "--save", ""],
             stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
         )
@@ -141,7 +143,9 @@ class Redis:
 
 @contextmanager
 def redis_server() -> Iterator[Redis]:
-    """Run a Redis server on a free port."""
+    """Run a Redis server on a free port; skip the test if it, or its Python client, is not installed."""
+    needs.program("redis-server")
+    needs.package("redis")
     server = Redis()
     try:
         server.start()

@@ -59,7 +59,7 @@ def test_garbage_is_an_error(kit: AsyncScripted, result: str) -> None:
 
 def test_others_go_on_when_one_fails(kit: AsyncScripted) -> None:
     if is_prefork():
-        pytest.skip("one connection per process")
+        pytest.skip("a process of prefork has one connection at a time")
     with kit.open("async for line in conn: conn.write(line)") as other:
         for _ in range(3):
             mark = kit.mark()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from mod_python.testing import Server
+from tests import needs
 from tests.scripted import receive_all
 from tests.session_site import Redis, redis_server
 
@@ -60,6 +61,8 @@ def redis() -> Iterator[Redis]:
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_publish_and_subscribe(httpd: Httpd, redis: Redis, loop: str) -> None:
+    if loop == "uvloop":
+        needs.package("uvloop")
     config = f"PythonOption redis {redis.port}\nPythonOption mod_python.async.loop {loop}"
     server = httpd(config, handler=HANDLER, processes=6 if PREFORK else 2, threads=None if PREFORK else 8)
     channel = loop.encode()

@@ -130,7 +130,7 @@ def test_memory_is_bounded_with_peers_that_do_not_read(kit: AsyncScripted, tls: 
         kept["written"] = kept.get("written", 0) + 1
     """
     if is_prefork():
-        pytest.skip("one connection per process")
+        pytest.skip("a process of prefork has one connection at a time")
     kit.run("kept.pop('written', None)")
     (child,) = kit.server.children()
     before = memory(child).private
@@ -247,7 +247,7 @@ def test_any_task_of_the_loop_may_write(kit: AsyncScripted, tls: bool) -> None:
 
 def test_a_connection_writes_to_another_one(kit: AsyncScripted, tls: bool) -> None:
     if is_prefork():
-        pytest.skip("one connection per process")
+        pytest.skip("a process of prefork has one connection at a time")
     talk = """
     others = kept.setdefault("others", [])
     others.append(conn)
@@ -326,7 +326,7 @@ def test_write_eof_sends_what_is_pending(kit: AsyncScripted) -> None:
 @pytest.mark.parametrize("wait", ["drain()", "flush()", "readline()", "write_eof()"])
 def test_a_write_timeout(kit: AsyncScripted, tls: bool, wait: str) -> None:
     if tls and wait == "write_eof()":
-        pytest.skip("TLS has none")
+        pytest.skip("TLS has no half-close: write_eof() is for plain connections")
     body = f"""
     conn.write_timeout = 0.2
     conn.read_timeout = None

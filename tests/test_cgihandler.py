@@ -342,7 +342,7 @@ def test_programs_that_a_script_starts(server: Server) -> None:
     assert server.get("/process.py?q").text == "None\nq\n"
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module cgi is gone")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module cgi left Python with 3.13")
 def test_the_module_cgi(server: Server) -> None:
     for _ in range(2):
         assert server.get("/form.py?b=2&a=1&b=3").text == "{'a': ['1'], 'b': ['2', '3']}\n"
@@ -358,7 +358,7 @@ def test_head(server: Server) -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
-@pytest.mark.skipif(os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork", reason="one thread per process")
+@pytest.mark.skipif(os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork", reason="a process of prefork has one thread")
 def test_threads(server: Server, clean: Any) -> None:
     """Scripts run one at a time; what they see is not what other threads see."""
     look(server, "/stop")

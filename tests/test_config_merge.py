@@ -7,9 +7,7 @@ Python (tests/native/config_dump.c).
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 
 from build_support.httpd import facts, find_apxs
 from mod_python.testing import Server
+from tests import needs
 
 HERE = Path(__file__).resolve().parent
 SHELL = HERE.parent / "src" / "shell"
@@ -192,12 +191,11 @@ class Dump:
 def module_file() -> Iterator[Path]:
     """The dumping module, compiled for the httpd that the build would choose."""
     httpd = facts(find_apxs())
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
     with tempfile.TemporaryDirectory(prefix="mod_python-test-") as name:
         # The name of the file decides what the module is called in LoadModule.
         target = Path(name) / "mod_python.so"
         command = [
-            *compiler,
+            *needs.compiler(),
             *("-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"),
             *httpd.cppflags,
             *(f"-I{directory}" for directory in (SHELL, *httpd.includes)),

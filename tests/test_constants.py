@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from build_support.httpd import facts, find_apxs
 from mod_python.httpd.find import find_httpd
 from mod_python.testing import Server
+from tests import needs
 from tools import list_api
 
 #: Constants that are not in every httpd 2.4, or are of Python only.
@@ -34,11 +33,10 @@ def test_values_are_those_of_the_headers(tmp_path: Path) -> None:
     lines += [f'printf("{name} %ld\\n", (long)({name}));' for name in names]
     source.write_text("\n".join([*lines, "return 0; }"]))
     httpd = facts(find_apxs())
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
     includes = [f"-I{directory}" for directory in httpd.includes]
     program = tmp_path / "print"
     done = subprocess.run(
-        [*compiler, *httpd.cppflags, *includes, "-o", str(program), str(source)],
+        [*needs.compiler(), *httpd.cppflags, *includes, "-o", str(program), str(source)],
         capture_output=True,
         text=True,
         check=False,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.cookiejar
-import importlib
 import json
 import os
 import re
@@ -27,14 +26,10 @@ import pytest
 
 from mod_python.httpd.users import find_user
 from mod_python.testing import Server
+from tests import chromium, needs
 from tests.servers import running
 
 pytestmark = pytest.mark.heavy
-
-
-django = importlib.import_module("django")
-
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
 SETTINGS = """
 from pathlib import Path
@@ -148,6 +143,7 @@ Alias "/static" "{static}"
 @pytest.fixture(scope="module")
 def project() -> Iterator[Path]:
     """The project's directory, with its database."""
+    needs.package("django")
     path = Path(tempfile.mkdtemp(prefix="mod_python-django-")).resolve()
     try:
         path.chmod(0o755)
@@ -169,6 +165,7 @@ def project() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[Server]:
+    django = needs.package("django")
     assert django.__file__
     static = Path(django.__file__).parent / "contrib" / "admin" / "static"
     with running(CONFIG.format(project=project, static=static)) as server:
@@ -234,12 +231,13 @@ def test_log_in_without_a_browser(server: Server) -> None:
 @pytest.fixture
 def browser() -> Iterator[Any]:
     """Headless Chromium."""
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        pytest.skip("Chromium is not installed")
-    webdriver = importlib.import_module("selenium.webdriver")
+    program, driver_program = chromium.program(), needs.program("chromedriver")
+    needs.package("selenium")
+    from selenium import webdriver
+
     profile = tempfile.mkdtemp(prefix="mod_python-chromium-")
     options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
+    options.binary_location = program
     for argument in (
         "--headless=new",
         "--no-sandbox",
@@ -255,7 +253,7 @@ def browser() -> Iterator[Any]:
     ):
         options.add_argument(argument)
     # With the driver's path given, selenium looks for none, and downloads none.
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=str(DRIVER)))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver_program))
     try:
         driver.set_page_load_timeout(60)
         yield driver

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from benchmarks.cli import _parser as benchmark_parser
 from build_support.errors import REMEDIES
 from mod_python.httpd.errors import ConfigError
 from mod_python.testing import Server
+from tests import needs
 from tests.pages import Block, Section, commands, matches, sections
 from tests.projects import Project
 from tests.serving import TIMEOUT, Running, Serve, environment, free_port
@@ -43,6 +43,9 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "benchmarks.md"),
 ]
 SITE = "/srv/app"
+#: Programs in commands, and packages that files import, that not every machine has.
+PROGRAMS = {"curl", "nc", "openssl", "redis-cli"}
+PACKAGES = r"^\s*(?:from|import) (aiosmtpd|django|flask|redis|uvloop|wsproto)\b"
 _PACKAGES = {*PYTHON_PACKAGES, *" ".join(command for rows in REMEDIES.values() for _, command in rows).split()}
 
 ECHO = """\
@@ -205,6 +208,8 @@ class Reader:
             self.files[block.name] = block.text
             self.serve.write(block.name, block.text)
             if block.language == "python":
+                for name in re.findall(PACKAGES, block.text, re.MULTILINE):
+                    needs.package(name)
                 compile(block.text, block.name, "exec")
         elif block.kind == "text" and self.refusal is not None:
             assert " ".join(block.text.split()) in " ".join(self.refusal.split()), self.refusal
@@ -267,7 +272,12 @@ class Reader:
         """See that the target exists, and do what ``make run`` would do after the setup."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         done = subprocess.run(
-            ["make", "-n", *command.split()[1:]], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+            [needs.program("make"), "-n", *command.split()[1:]],
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         serve = re.search(r"exec \S+/mod_python serve (.*) --listen (\S+)$", done.stdout, re.MULTILINE)
@@ -278,6 +288,8 @@ class Reader:
 
     def run(self, arguments: list[str], directory: Path) -> None:
         """Run ``mod_python serve`` on a free port."""
+        if "--tls-self-signed" in arguments:
+            needs.program("openssl")
         self.stop()
         port = free_port()
         self.serve.directory = directory
@@ -294,17 +306,17 @@ class Reader:
 
     def compare(self, command: str, output: str) -> None:
         """Run a command in the shell."""
-        if command.startswith("redis-cli ") and shutil.which("redis-cli") is None:
-            pytest.skip("needs Debian's redis-tools")
         if "80" in self.ports:
             command = command.replace("http://127.0.0.1/", f"http://127.0.0.1:{self.ports['80']}/")
         for number, port in self.ports.items():
             command = re.sub(rf"(127\.0\.0\.1[ :]){number}\b", rf"\g<1>{port}", command)
-        paths = [str(self.bin), str(Path(sys.executable).parent), os.environ["PATH"]]
+        path = os.pathsep.join([str(self.bin), str(Path(sys.executable).parent), os.environ["PATH"]])
+        for name in set(command.split()) & PROGRAMS:
+            needs.program(name, path=path)
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.work,
-            env={**environment(), "PATH": os.pathsep.join(paths), **self._listen()},
+            env={**environment(), "PATH": path, **self._listen()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,  # in order, as on a terminal
@@ -431,7 +443,3 @@ def test_index_lists_every_page() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "index.md" or f"({page.name})" in index, page.name
-
-
-def test_make_is_there() -> None:
-    assert shutil.which("make"), "the commands of the README need make"

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.conftest import ROOT
 from tests.serving import COMMAND, TIMEOUT, Running, Serve, environment, free_port
 
@@ -52,12 +52,13 @@ class Page:
         if background:
             self._stop()
             assert not expected
+            if "--tls-self-signed" in command:
+                needs.program("openssl")
             listen = " ".join(f"127.0.0.1:{port}" for port in self._defaults(command))
             self._server = self._serve.start(*command.split()[2:], MOD_PYTHON_SERVE_LISTEN=listen)
             return
-        tool = command.split(" | ")[-1].split()[0]
-        if shutil.which(tool, path=_path()) is None:
-            pytest.skip(f"this machine has no {tool}")
+        for part in command.split(" | "):
+            needs.program(part.split()[0], path=_path())
         env = {**environment(self._serve.tmp), "PATH": _path(), "PYTEST_ADDOPTS": "-p no:cacheprovider"}
         done = subprocess.run(
             ["/bin/sh", "-c", command],

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mod_python.testing import Server
+from tests import needs
 from tests.conftest import ROOT
 from tests.scripted import TIMEOUT, TlsPeer, nothing_logged, receive_all, receive_exactly, reset, running, wait_read
 
@@ -277,7 +278,7 @@ def test_resets_within_the_handshake(server: Server) -> None:
 
 
 def test_openssl_as_client(server: Server) -> None:
-    command = ["openssl", "s_client", "-quiet", "-no_ign_eof", "-verify_return_error"]
+    command = [needs.program("openssl"), "s_client", "-quiet", "-no_ign_eof", "-verify_return_error"]
     command += ["-CAfile", str(server.certificate.certificate), "-connect", f"{server.host}:{server.ports[1]}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         assert client.stdin is not None

@@ -18,6 +18,7 @@ import pytest
 import mod_python
 from mod_python import apache
 from mod_python.testing import FakeAsyncConnection, FakeConnection
+from tests import needs
 from tests.conftest import ROOT
 from tests.scripted import Scripted, scripted
 
@@ -452,6 +453,7 @@ class TestExamples:
         assert text.startswith("cannot connect to 127.0.0.1:1: ")
 
     def test_websocket(self, example: Example) -> None:
+        needs.package("wsproto")
         from wsproto import ConnectionType, WSConnection
         from wsproto.events import AcceptConnection, CloseConnection, Ping, Pong, Request, TextMessage
 
@@ -488,6 +490,7 @@ class TestExamples:
         run(test)
 
     def test_mail(self, example: Example, tmp_path: Path) -> None:
+        needs.package("aiosmtpd")
         module = example("smtp/sink")
 
         async def test() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from mod_python.httpd.find import find_httpd
 from mod_python.testing import Server
+from tests import needs
 from tests.processes import PREFORK
 from tests.scripted import receive_exactly
 from tests.servers import running
@@ -386,12 +386,11 @@ def test_connection_to_a_backend() -> None:
     assert b"text" in got
 
 
-@pytest.mark.skipif(
-    not shutil.which("curl") or not find_httpd().module_file("mod_http2") or PREFORK,
-    reason="needs curl, mod_http2 and an MPM with threads",
-)
+@pytest.mark.skipif(PREFORK, reason="mod_http2 declines on prefork")
+@pytest.mark.skipif(not find_httpd().module_file("mod_http2"), reason="this httpd has no mod_http2")
 def test_http_2() -> None:
     """A request's filters see its body, a connection's the frames; those of the streams are none."""
+    curl = needs.program("curl")
     config = (
         CONFIG.partition("<VirtualHost")[0]
         + f"""
@@ -407,7 +406,7 @@ def test_http_2() -> None:
     """
     )
     with running(config, files={"filters.py": FILTERS}, modules=["mod_http2"], processes=1) as server:
-        command = ["curl", "-s", "--noproxy", "*", "--http2-prior-knowledge", "-w", " %{http_version} %{http_code}"]
+        command = [curl, "-s", "--noproxy", "*", "--http2-prior-knowledge", "-w", " %{http_version} %{http_code}"]
         done = subprocess.run(
             [*command, "--data-binary", "abc", server.url + "/page"], capture_output=True, check=True, timeout=30
         )

@@ -5,7 +5,6 @@ And what the section before it promises of the installed parts.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,8 +76,6 @@ def test_section_7_other_urls_are_not_for_it(server: Server, path: str) -> None:
 
 
 def test_section_7_the_diagnostic_page(server: Server) -> None:
-    if importlib.util.find_spec("mod_python.testhandler") is None:
-        pytest.skip("mod_python.testhandler is not there yet")
     response = server.get("/mpinfo")
     assert response.status == 200
     assert mod_python.mp_version in response.text

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from mod_python.testing import Server
+from tests import needs
 from tests.content_site import exchange, get
 from tests.servers import running
 
@@ -107,6 +108,7 @@ PythonPath "sys.path+['${SITE}']"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
+    needs.package("flask")
     with running(CONFIG, files={"shop.py": SHOP, "data.bin": DATA}) as server:
         yield server
 

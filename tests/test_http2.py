@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ import pytest
 
 from mod_python.httpd.find import find_httpd
 from mod_python.testing import Server
+from tests import needs
 from tests.servers import running
 
 HANDLERS = """
@@ -89,18 +89,11 @@ PythonInputFilter h2::doubled DOUBLED
 """
 
 
-def has_http2() -> bool:
-    """Whether there is a curl that speaks HTTP/2."""
-    if shutil.which("curl") is None:
-        return False
-    return "HTTP2" in subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
-
-
-pytestmark = pytest.mark.skipif(not has_http2(), reason="no curl with HTTP/2")
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
+    version = subprocess.run([needs.program("curl"), "--version"], capture_output=True, text=True, check=True).stdout
+    if "HTTP2" not in version:
+        pytest.skip("this curl is built without HTTP/2")
     if not find_httpd().has_module("mod_http2"):
         pytest.skip("this httpd has no mod_http2")
     files: dict[str, str | bytes] = {"h2.py": HANDLERS, "page.html": "a page", "large.txt": "0123456789" * 200_000}

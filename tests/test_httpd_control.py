@@ -17,7 +17,7 @@ from mod_python.httpd.errors import AddressInUseError, ConfigError
 from mod_python.httpd.find import find_httpd
 from mod_python.httpd.process import bind_failure
 
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system tells no more")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists a process's sockets")
 
 
 @linux
@@ -30,12 +30,12 @@ def test_where_a_process_listens() -> None:
 
 
 @linux
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+@pytest.mark.skipif(not socket.has_ipv6, reason="this Python is built without IPv6")
 def test_where_a_process_listens_with_ipv6() -> None:
     try:
         sock = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"this machine has no IPv6: {error}")
     with sock:
         assert f"[::1]:{sock.getsockname()[1]}" in listening(os.getpid())
 

@@ -227,7 +227,7 @@ class TestConfig:
 
     def test_prefork_has_no_threads(self, settings: Settings) -> None:
         if "prefork" not in settings.httpd.mpms():
-            pytest.skip("no prefork in this httpd")
+            pytest.skip("this httpd has no prefork")
         with pytest.raises(ConfigError, match="one thread per process"):
             render_config(dataclasses.replace(settings, mpm="prefork", threads=2))
 

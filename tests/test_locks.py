@@ -189,7 +189,7 @@ def test_same_lock_in_every_process_and_interpreter(server: Server) -> None:
     assert ask(server, "/two/try_?shared")[2] is True
 
 
-@pytest.mark.skipif(PREFORK, reason="no second thread in a process")
+@pytest.mark.skipif(PREFORK, reason="a process of prefork has one thread")
 def test_waiting_releases_the_gil() -> None:
     with start(processes=1) as server:
         ask(server, "/take")

@@ -147,8 +147,9 @@ NEEDED = ("mod_include", "mod_speling", "mod_negotiation", "mod_rewrite", "mod_d
 def server() -> Iterator[Server]:
     """A server with most of httpd's modules, some of them at work in all sections."""
     httpd = find_httpd()
-    if not all(httpd.has_module(name) for name in NEEDED):
-        pytest.skip("this httpd lacks modules")
+    lacking = [name for name in NEEDED if not httpd.has_module(name)]
+    if lacking:
+        pytest.skip(f"this httpd has no {', '.join(lacking)}")
     modules = [f"mod_{name}" for name in MODULES if httpd.has_module(f"mod_{name}")]
     config = "\n".join(
         line for line in CONFIG.splitlines() if "MetaFiles" not in line or httpd.has_module("mod_cern_meta")

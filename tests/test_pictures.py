@@ -40,11 +40,10 @@ CONFIG = """
 </Location>
 """
 
-pytestmark = chromium.needed
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
+    chromium.program()
     with running(CONFIG, files={"shop.py": SHOP}) as server:
         server.allow("<b>coffee</b>")
         yield server

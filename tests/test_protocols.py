@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as websocket
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 
 from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import Server
+from tests import needs
 from tests.chat import Member
 from tests.conftest import ROOT
 from tests.scripted import receive_all, receive_exactly, running
+
+with contextlib.suppress(ModuleNotFoundError):  # the tests of WebSocket are skipped
+    from websockets.asyncio.client import ClientConnection
+    from websockets.asyncio.client import connect as websocket
+    from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 
 EXAMPLES = ROOT / "examples"
 PREFORK = os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork"
@@ -185,7 +188,6 @@ class TestProxy:
 
 # ---- RESP
 
-needs_redis = pytest.mark.skipif(shutil.which("redis-cli") is None, reason="needs Debian's redis-tools")
 RESP_FILES = dict(zip(BOTH, ("resp/kv.py", "resp/kv_async.py"), strict=True))
 
 
@@ -197,13 +199,12 @@ def store(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 def redis(server: Server, program: str, *arguments: str) -> str:
-    command = [program, "-h", server.host, "-p", str(server.port), *arguments]
+    command = [needs.program(program), "-h", server.host, "-p", str(server.port), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)
     assert done.stderr == ""
     return done.stdout.rstrip("\n")
 
 
-@needs_redis
 class TestResp:
     def test_redis_cli(self, store: Server) -> None:
         assert redis(store, "redis-cli", "PING") == "PONG"
@@ -212,7 +213,7 @@ class TestResp:
             "SET a 1\nGET a\nINCR a\nEXISTS a b a\nDEL a b\nGET a\nINCR a\nSET a x\nINCR a\nNONSENSE\nGET\nCOMMAND\n"
         )
         done = subprocess.run(
-            ["redis-cli", "-h", store.host, "-p", str(store.port)],
+            [needs.program("redis-cli"), "-h", store.host, "-p", str(store.port)],
             input=script.replace(",", "\n"),
             capture_output=True,
             text=True,
@@ -280,8 +281,15 @@ class TestResp:
 @pytest.fixture(scope="module")
 def web() -> Iterator[Server]:
     """The WebSocket server."""
-    with serving("websocket/websocket.py") as server:
+    with serving_websocket() as server:
         yield server
+
+
+def serving_websocket() -> contextlib.AbstractContextManager[Server]:
+    """Run the WebSocket server; skip the test if a package is not installed."""
+    needs.package("wsproto")
+    needs.package("websockets")
+    return serving("websocket/websocket.py")
 
 
 @contextlib.asynccontextmanager
@@ -395,7 +403,7 @@ class TestWebSocketBesides:
     @pytest.mark.skipif(PREFORK, reason="on prefork a busy process is not told of a graceful restart")
     def test_a_restart(self) -> None:
         async def talk() -> None:
-            with serving("websocket/websocket.py") as server:
+            with serving_websocket() as server:
                 async with joined(server, "/echo") as client:
                     await client.send("before")
                     assert await client.recv() == "before"
@@ -422,6 +430,7 @@ def spool() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def mail(spool: Path) -> Iterator[Server]:
     """The mail sink; its key is that of the server, in files that httpd's user can read."""
+    needs.package("aiosmtpd")
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         certificate = make_self_signed(Path(directory))
@@ -477,7 +486,7 @@ class TestMail:
             assert b"kept as" in deliver(client, "eve@example.com")
 
     def test_openssl(self, mail: Server) -> None:
-        command = ["openssl", "s_client", "-starttls", "smtp", "-quiet", "-verify_return_error", "-crlf"]
+        command = [needs.program("openssl"), "s_client", "-starttls", "smtp", "-quiet", "-verify_return_error", "-crlf"]
         command += ["-CAfile", str(server_certificates[mail.port]), "-connect", f"{mail.host}:{mail.port}"]
         done = subprocess.run(
             command,

@@ -19,6 +19,7 @@ from mod_python.httpd.config import module_so
 from mod_python.httpd.find import find_httpd
 from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import client
+from tests import needs
 from tests.serving import COMMAND, TIMEOUT, Serve, alive, command, echo, environment, free_port, get
 
 ECHO = """\
@@ -159,6 +160,7 @@ class TestTls:
     def test_self_signed(self, serve: Serve) -> None:
         serve.write("echo.py", ECHO)
         port = free_port()
+        needs.program("openssl")
         running = serve.start("echo.py", "--tls-self-signed", *listen(port))
         assert f"openssl s_client -quiet -connect 127.0.0.1:{port}" in running.output
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -207,7 +209,7 @@ class TestLife:
             assert running.interrupt() == 0
         assert not any(alive(pid) for pid in processes)
 
-    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux kills a process with its parent")
     def test_httpd_ends_when_the_command_is_killed(self, serve: Serve) -> None:
         serve.write("echo.py", ECHO)
         running = serve.start("echo.py", *listen(free_port()))
@@ -387,7 +389,7 @@ class TestFailures:
         assert status == 1
         assert f"--user {user}: " in output
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root can")
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may change its user")
     def test_others_cannot_change_the_user(self, serve: Serve) -> None:
         serve.write("hello.py", HELLO)
         status, output = serve.fail("hello.py", "--user", "root")

@@ -88,18 +88,19 @@ def redis() -> Iterator[Redis]:
         yield server
 
 
-def configured(store: str, redis: Redis) -> str:
+def configured(store: str, request: pytest.FixtureRequest) -> str:
     other = f"PythonOption mod_python.session.lock_timeout {TIMEOUT:g}\n"
     other += '<Location "/other">\nPythonInterpreter other\n</Location>\n'
     if store == "RedisSession":
+        redis: Redis = request.getfixturevalue("redis")  # the other stores are tested without a Redis server, too
         return redis.option + other
     return f"PythonOption mod_python.session.session_type {store}\n" + other
 
 
 @pytest.fixture(scope="module", params=STORES)
-def server(request: pytest.FixtureRequest, redis: Redis) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     arguments: dict[str, Any] = {"processes": 12} if PREFORK else {"processes": 8, "threads": 8}
-    with site(HANDLERS, configured(request.param, redis), **arguments) as server:
+    with site(HANDLERS, configured(request.param, request), **arguments) as server:
         yield server
 
 

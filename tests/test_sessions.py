@@ -528,7 +528,7 @@ def test_stores_are_private(server: Server, directory: Path) -> None:
             assert path.stat().st_mode & 0o077 == 0, path
 
 
-@pytest.mark.skipif(not THREADED, reason="one child at a time")
+@pytest.mark.skipif(not THREADED, reason="a process of prefork has one thread")
 def test_default_is_memory_with_one_process(directory: Path) -> None:
     config = "ServerLimit 1\nMaxRequestWorkers 8\n"
     with site(HANDLERS, config, directory, processes=1, threads=8) as server:

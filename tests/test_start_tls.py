@@ -25,6 +25,7 @@ import pytest
 
 from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import LogRecord, Server
+from tests import needs
 from tests.scripted import TlsPeer, receive_all, receive_exactly, reset, wait_read
 from tests.servers import running
 
@@ -663,12 +664,13 @@ def test_smtplib(kit: Kit) -> None:
 
 def test_openssl_s_client(kit: Kit) -> None:
     """The client speaks SMTP from its first byte, so a relay sends the handler ahead."""
+    openssl = needs.program("openssl")
     with socket.create_server(("127.0.0.1", 0)) as relay:
         threading.Thread(target=relay_one, args=(relay, lambda: kit.open(SMTP)), daemon=True).start()
         port = relay.getsockname()[1]
         done = subprocess.run(
             [
-                "openssl",
+                openssl,
                 "s_client",
                 "-starttls",
                 "smtp",

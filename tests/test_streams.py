@@ -18,6 +18,7 @@ import pytest
 
 from mod_python.httpd.tls import make_self_signed
 from mod_python.testing import Server
+from tests import needs
 from tests.scripted import receive_all, receive_exactly, reset
 from tests.servers import running
 
@@ -104,6 +105,8 @@ class Kit:
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
 def kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
+    if request.param == "uvloop":
+        needs.package("uvloop")
     prefork = os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork"
     with running(
         handler=HANDLER,
@@ -454,6 +457,8 @@ await conn.run_protocol(lambda: SMTP(Sink(), hostname="mini", loop=asyncio.get_r
 
 @pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "starttls"])
 def test_aiosmtpd(kit: Kit, with_tls: bool) -> None:
+    needs.package("aiosmtpd")
+
     class Client(smtplib.SMTP):
         def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
             return kit.open(AIOSMTPD.replace("TLS)", "TLS)").replace("if TLS", f"if {with_tls}"))

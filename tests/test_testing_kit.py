@@ -189,7 +189,7 @@ class TestFailures:
         with pytest.raises(StartError, match="has not been started"):
             Server().graceful()
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="root can read everything it is")
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root's files are closed to httpd's children")
     def test_what_the_children_cannot_read(self, tmp_path: Path) -> None:
         path = tmp_path / "handler.py"
         path.write_text(WHERE)

@@ -141,7 +141,9 @@ class TestStages:
         steps: list[str] = []
         monkeypatch.setattr(environments, "ROOT", tmp_path)
         monkeypatch.setattr(environments, "_no_httpd", lambda environment: False)
-        monkeypatch.setattr("tools.environments.subprocess.run", lambda command, **_: steps.append(f"venv {command[-1]}"))
+        monkeypatch.setattr(
+            "tools.environments.subprocess.run", lambda command, **_: steps.append(f"venv {command[-1]}")
+        )
         monkeypatch.setattr(Environment, "ask", lambda *words: "setuptools")
         monkeypatch.setattr(Environment, "pip", lambda self, *words: steps.append(f"pip {words[-1]}"))
         monkeypatch.setattr(Environment, "run", lambda self, *words: steps.append(words[0]))
