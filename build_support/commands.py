@@ -147,8 +147,7 @@ class BuildExt(setuptools_build_ext):
     def finalize_options(self) -> None:
         """Compile both parts at the same time, unless the command line says otherwise."""
         super().finalize_options()
-        if self.parallel is None:
-            self.parallel = 2
+        self.parallel: int | None = self.parallel or 2
 
     def run(self) -> None:
         """Look up the settings, fill in the extensions, build them."""
