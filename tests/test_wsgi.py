@@ -34,7 +34,10 @@ def value(response: Response) -> Any:
 
 
 def kept(server: Server, name: str) -> Any:
-    return value(server.get("/kept_values")).get(name)
+    """Wait until an application has kept something; it may do so after the client has its response."""
+    found: dict[str, Any] = {}
+    server.wait_until(lambda: found.update(value(server.get("/kept_values"))) or name in found, what=f"kept {name!r}")
+    return found[name]
 
 
 threaded = pytest.mark.skipif(
