@@ -412,7 +412,7 @@ class TestBody:
 
     def test_client_gone(self, server: Server) -> None:
         with server.connect() as sock:
-            sock.sendall(get("/endless"))
+            sock.sendall(get("/endless?gone"))
             assert sock.recv(10)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         server.wait_for_log("the client closed the connection")

@@ -176,7 +176,7 @@ def endless(environ, start_response):
     def parts():
         while True:
             yield b"more"
-    return Closing(parts(), "endless")
+    return Closing(parts(), "endless" + environ["QUERY_STRING"])
 
 go_on = threading.Event()
 
