@@ -551,7 +551,7 @@ class TestValidator:
     def test_close_fails(self, server: Server) -> None:
         response = server.get("/valid?close")
         assert (response.status, response.text) == (200, "good")
-        reported(server, "ValueError: close failed under the validator")
+        reported(server, "ValueError: the validator saw close fail")
 
     def test_many_at_once(self, server: Server) -> None:
         sockets = [server.connect() for _ in range(4)]
