@@ -11,6 +11,7 @@ from http.client import HTTPResponse
 import pytest
 
 from mod_python.testing import Server
+from tests.processes import quiet
 from tests.servers import running
 
 FILTERS = """
@@ -220,7 +221,7 @@ CONFIG = f"""
 PythonPath "['${{SITE}}'] + sys.path"
 PythonInterpreter main_interpreter
 DocumentRoot ${{SITE}}
-Timeout 10
+Timeout 60
 {LOCATIONS}
 {HANDLERS}
 PythonInputFilter filters
@@ -441,6 +442,7 @@ def test_broken_chunks_behind_what_a_filter_adds(server: Server) -> None:
 
 def test_kept_filter(server: Server) -> None:
     assert post(server, "/keeps/echo", b"text") == b"TEXT"
+    quiet(server)  # the request ends after its response
     assert kept(server)["uses"] == ["detached"] * 2
 
 

@@ -65,6 +65,7 @@ def page(req):
 
 CONFIG = """
 MaxKeepAliveRequests 0
+KeepAliveTimeout 60
 PythonPath "['${SITE}'] + sys.path"
 DocumentRoot ${SITE}
 PythonInputFilter module::copy copy

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from mod_python.httpd.config import module_so
 from mod_python.testing import Server
+from tests.processes import at_same_time, quiet
 from tests.servers import running
 
 FILTERS = """
@@ -709,6 +709,7 @@ def test_coroutine(server: Server) -> None:
 
 def test_kept_filter(server: Server) -> None:
     assert server.get("/keeps/page").body == b"SOME TEXT\nMORE TEXT"
+    quiet(server)  # the request ends after its response
     uses = ["ValueError"] * 3 + ["DetachedError", "alive"] + ["DetachedError"] * 4
     assert kept(server)["uses"] == (uses, "keeps", 1, True)
 
@@ -722,6 +723,7 @@ def test_request_inside_a_filter(server: Server) -> None:
 
 def test_threads(server: Server) -> None:
     assert server.get("/in_thread/with_length").body.startswith(b"from a thread some text")
+    quiet(server)  # the request ends after its response
     assert kept(server)["late"] == "detached"
 
 
@@ -734,21 +736,12 @@ def test_client_goes_away(server: Server) -> None:
 
 
 def test_many_at_once(server: Server) -> None:
-    wrong: list[str] = []
-
     def work() -> None:
         for _ in range(3):
-            if server.get("/upper/file_big.txt").body != LINES.upper():
-                wrong.append("file")
-            if server.get("/two/page").body != b"<[some text\nmore text].>":
-                wrong.append("page")
+            assert server.get("/upper/file_big.txt").body == LINES.upper()
+            assert server.get("/two/page").body == b"<[some text\nmore text].>"
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    at_same_time(*[work] * 4)
 
 
 # ---- data that comes slowly

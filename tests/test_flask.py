@@ -7,7 +7,7 @@ import http.client
 import http.cookiejar
 import io
 import json
-import os
+import random
 import urllib.request
 from collections.abc import Iterator
 
@@ -97,6 +97,7 @@ def not_found(error):
 DATA = bytes(range(256)) * 1000
 
 CONFIG = """
+KeepAliveTimeout 60
 PythonPath "sys.path+['${SITE}']"
 <Location "/shop">
     SetHandler mod_python
@@ -141,7 +142,7 @@ def test_forms(server: Server) -> None:
 
 
 def test_upload(server: Server) -> None:
-    data = os.urandom(3_000_000)
+    data = random.Random(7).randbytes(3_000_000)
     body = io.BytesIO()
     body.write(b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a b.bin"\r\n\r\n')
     body.write(data)

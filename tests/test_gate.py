@@ -13,6 +13,9 @@ pytestmark = pytest.mark.skipif(PREFORK, reason="a process of prefork has one ha
 COUNT = 48
 ROUNDS = 15
 
+#: Seconds to wait for anything; far more than it takes.
+TIMEOUT = 60
+
 #: Nobody leaves the barrier before all are inside, and none of them leaves the gate while it waits there.
 HANDLER = f"""
 import threading
@@ -24,7 +27,7 @@ def handler(req):
     if req.args == "compute":
         req.write(str(sum(range(20_000))))
         return apache.OK
-    inside.wait(25)
+    inside.wait({TIMEOUT})
     req.write("met")
     return apache.OK
 """
@@ -32,7 +35,7 @@ def handler(req):
 
 def _ask(server: Server, target: str, times: int, answer: str) -> None:
     for _ in range(times):
-        response = server.get(target)
+        response = server.get(target, timeout=TIMEOUT)
         assert (response.status, response.text) == (200, answer)
 
 

@@ -151,7 +151,13 @@ def test_failures(server: Server) -> None:
 
 
 def test_client_goes(server: Server) -> None:
-    curl(f"{server.url}/py/gone?endless", "--max-time", "1", "-o", "/dev/null", code=28)
+    command = ["curl", "-sS", "--no-buffer", "--http2-prior-knowledge", f"{server.url}/py/gone?endless"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        try:
+            assert client.stdout.read(1000).upper() == b"X" * 1000
+        finally:
+            client.kill()
     server.wait_for_log("cleaned up /py/gone")
 
 

@@ -148,8 +148,10 @@ class TestAddress:
         assert str(Address.parse("[::]:80").for_client) == "[::1]:80"
 
     def test_in_use(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            address = Address("127.0.0.1", other.getsockname()[1])
+        # An address of this process alone: nobody else takes the port once it is free.
+        host = f"127.9.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+        with socket.create_server((host, 0)) as other:
+            address = Address(host, other.getsockname()[1])
             with pytest.raises(AddressInUseError, match="--listen"):
                 check_addresses([address])
         check_addresses([address])

@@ -43,6 +43,7 @@ from mod_python.httpdconf import (
     write_basic_config,
 )
 from tests.conftest import ROOT
+from tests.form_requests import steady
 from tools import list_api
 
 SETTINGS = [value for value in vars(httpdconf).values() if inspect.isclass(value) and issubclass(value, Setting)]
@@ -253,6 +254,7 @@ def _grown(children: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     )
 
 
+@steady
 @given(st.recursive(_leaves, _grown, max_leaves=12))
 def test_source_makes_an_equal_object(node: Node) -> None:
     made = again(repr(node))

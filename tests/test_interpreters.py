@@ -224,6 +224,7 @@ def test_three_interpreters_at_once_under_load(httpd: Httpd) -> None:
         f"<VirtualHost *:${{PORT{number or ''}}}>\nPythonInterpreter {name}\n</VirtualHost>\n"
         for number, name in zip((0, 2, 3), names, strict=True)
     )
+    config += "KeepAliveTimeout 60\n"
     config += "<VirtualHost *:${PORT4}>\nPythonInterpreter green\nPythonConnectionHandler state\n</VirtualHost>\n"
     server = httpd(config, files={"state.py": STATE}, listen=4, processes=8 if PREFORK else 1)
 
@@ -383,6 +384,7 @@ def test_no_more_than_256_interpreters(httpd: Httpd) -> None:
     server = httpd(
         BARE
         + """
+        KeepAliveTimeout 60
         PythonInterpPerDirectory On
         DocumentRoot ${SITE}
         <Directory ${SITE}>

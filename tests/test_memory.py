@@ -102,6 +102,7 @@ def look_connection(conn):
 
 CONFIG = """
 MaxKeepAliveRequests 0
+KeepAliveTimeout 60
 PythonPath "['${SITE}'] + sys.path"
 SetHandler mod_python
 PythonHandler module

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import smtplib
 import socket
@@ -146,7 +147,7 @@ def proxy(port: int) -> Iterator[Server]:
 class TestProxy:
     @pytest.mark.parametrize("tls", [0, 1], ids=["plain", "tls"])
     def test_both_directions_at_once(self, tls: int) -> None:
-        data = os.urandom(1 << 20) * 8
+        data = random.Random(8).randbytes(1 << 20) * 8
         with upstream(_echo) as port, proxy(port) as server, server.connect(tls) as client:
             client.sendall(b"first")
             assert receive_exactly(client, 5) == b"first"
@@ -179,11 +180,13 @@ class TestProxy:
             assert client.makefile("rb").read() == b"go away\n"
 
     def test_a_server_that_is_not_there(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        with proxy(port) as server, server.connect() as client:
-            assert receive_all(client) == b""
-            server.wait_for_log(f"cannot connect to 127.0.0.1:{port}")
+        # Bound, so that it is nobody else's, but nobody listens.
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            with proxy(port) as server, server.connect() as client:
+                assert receive_all(client) == b""
+                server.wait_for_log(f"cannot connect to 127.0.0.1:{port}")
 
 
 # ---- RESP
@@ -299,6 +302,7 @@ async def joined(server: Server, path: str, tls: int = 0, **arguments: Any) -> A
         context = ssl.create_default_context(cafile=str(server.certificate.certificate))
         arguments["server_hostname"] = "localhost"
     url = f"{'wss' if tls else 'ws'}://{server.host}:{server.ports[tls]}{path}"
+    arguments |= {"open_timeout": TIMEOUT, "close_timeout": TIMEOUT, "ping_interval": None}
     async with websocket(url, ssl=context, proxy=None, **arguments) as client:
         yield client
 
@@ -325,7 +329,7 @@ class TestWebSocket:
     def test_big_messages(self, web: Server, tls: int) -> None:
         async def talk() -> None:
             async with joined(web, "/echo", tls) as client:
-                big = os.urandom(1 << 20)
+                big = random.Random(9).randbytes(1 << 20)
                 await client.send(big)
                 assert await client.recv() == big
                 await client.send(big + b"!")

@@ -200,7 +200,8 @@ def test_when_the_report_fails_stderr_gets_it(runner: Runner, monkeypatch: pytes
     assert runner.run("def handler(req):\n    raise KeyError\n", Broken())[0] == 500
 
 
-def test_reports_of_two_threads_do_not_mix() -> None:
+def test_reports_of_two_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "PATIENCE", 60)
     lines: list[str] = []
     turn = threading.Barrier(2)
 
@@ -208,7 +209,7 @@ def test_reports_of_two_threads_do_not_mix() -> None:
         lines.append(line)
 
     def work(name: str) -> None:
-        turn.wait(10)
+        turn.wait(60)
         for number in range(50):
             report.emit(log, [f"{name} {number} {part}" for part in range(20)], apache.APLOG_ERR)
 

@@ -156,6 +156,7 @@ FILES = {
 }
 
 CONFIG = """
+KeepAliveTimeout 60
 DocumentRoot ${SITE}
 PythonPath "sys.path + ['${SITE}/lib']"
 PythonImport imported::start main_interpreter

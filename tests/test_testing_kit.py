@@ -180,6 +180,7 @@ class TestFailures:
 
     def test_a_wait_has_an_end(self, httpd: Factory) -> None:
         server = plain(httpd)
+        server.wait_for_log("AH00")
         with pytest.raises(TimeoutError, match=r"(?s)'never to be' in the error log.*AH00"):
             server.wait_for_log("never to be", timeout=0.05)
 

@@ -176,7 +176,7 @@ def endless(environ, start_response):
     def parts():
         while True:
             yield b"more"
-    return Closing(parts(), "endless")
+    return Closing(parts(), "endless" + environ["QUERY_STRING"])
 
 go_on = threading.Event()
 
@@ -349,7 +349,7 @@ def valid(environ, start_response):
         start_response("204 No Content", [])
         return []
     elif how == "close":
-        body = Closing([b"good"], "valid", ValueError("close failed under the validator"))
+        body = Closing([b"good"], "valid", ValueError("the validator saw close fail"))
     else:
         body = [b"read ", b"%d" % len(data.read(10**7))]
     start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
