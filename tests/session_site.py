@@ -21,7 +21,7 @@ from tests.servers import running
 from tests.serving import free_port
 
 #: Seconds to wait for anything; far more than it takes.
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 HEAD = """
 import os, sys, threading, time
