@@ -40,7 +40,7 @@ def tls_context(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
 
 
-def connect(host: str, port: int, context: ssl.SSLContext | None = None, timeout: float = 30.0) -> socket.socket:
+def connect(host: str, port: int, context: ssl.SSLContext | None = None, timeout: float = 60.0) -> socket.socket:
     """Open a connection.
 
     Args:

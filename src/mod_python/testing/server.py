@@ -42,7 +42,7 @@ _PORT_TRIES = 5
 _PREFORK_PROCESSES = 4
 
 #: Seconds to wait for something to happen, unless told otherwise.
-WAIT_TIMEOUT = 30.0
+WAIT_TIMEOUT = 60.0
 
 #: Seconds until a server that does not stop is killed. httpd kills children that do not end after about ten.
 _STOP_TIMEOUT = 30.0
@@ -205,8 +205,11 @@ class Server:
             ConfigError: The configuration has become broken; httpd goes on as it was.
             TimeoutError: The new generation did not begin in time.
         """
+        process = self._running()
+        # A server that has just been started says so after its children have begun to serve.
+        self.wait_until(lambda: _RESUMING in self.error_log, timeout, "the end of the start")
         before = self.error_log.count(_RESUMING)
-        self._running().graceful()
+        process.graceful()
         self.wait_until(lambda: self.error_log.count(_RESUMING) > before, timeout, "the graceful restart")
 
     def signal(self, number: signal.Signals) -> None:
@@ -556,6 +559,8 @@ class Server:
         for name in ("stderr", "error_log"):
             with contextlib.suppress(OSError):
                 data = (self._root / "logs" / name).read_bytes()
+                if name == "error_log" and self.running:
+                    data = data[: data.rfind(b"\n") + 1]  # a line that is just being written does not count yet
                 texts.append(data.decode("utf-8", "backslashreplace"))
         return "".join(texts)
 
