@@ -38,7 +38,7 @@ def connectionhandler(conn):
 """
 
 #: Seconds to wait for anything; far more than it takes.
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -20,7 +21,7 @@ from mod_python.testing import client
 COMMAND = str(Path(sys.executable).parent / "mod_python")
 
 #: Seconds to wait for anything; far more than it takes.
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 def environment(tmp: Path | None = None) -> dict[str, str]:
@@ -141,7 +142,8 @@ class Running:
                 self.process.wait()
         for session in pids:
             for pid in session_members(session):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._reader.join(TIMEOUT)
 
 
