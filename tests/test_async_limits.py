@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
 
 import pytest
 
 from mod_python.httpd.errors import HttpdError
 from mod_python.testing import Server
+from tests.processes import open_files
 from tests.servers import running
 
 HANDLER = """
@@ -21,6 +23,13 @@ ASYNC = os.environ.get("MOD_PYTHON_TEST_MPM", "event") == "event"
 SETTING = "mod_python.async.connections"
 
 
+@pytest.fixture
+def enough_files() -> Iterator[None]:
+    """Let servers have as many open files as these tests ask for; of too few there is another warning."""
+    with open_files(1005):
+        yield
+
+
 def warnings(server: Server) -> list[str]:
     """What was said at the start about the number of connections."""
     records = server.log_records("warn")
@@ -28,7 +37,7 @@ def warnings(server: Server) -> list[str]:
 
 
 @pytest.mark.skipif(not ASYNC, reason="the other MPMs take a thread per connection")
-def test_too_low_a_factor_is_named_with_the_one_that_does() -> None:
+def test_too_low_a_factor_is_named_with_the_one_that_does(enough_files: None) -> None:
     config = "AsyncRequestWorkerFactor 3"
     with running(config, handler=HANDLER, threads=10, options={SETTING: "1005"}) as server:
         server.allow(SETTING)
@@ -39,7 +48,7 @@ def test_too_low_a_factor_is_named_with_the_one_that_does() -> None:
 
 
 @pytest.mark.skipif(not ASYNC, reason="the other MPMs take a thread per connection")
-def test_a_factor_that_does_is_nothing_to_speak_of() -> None:
+def test_a_factor_that_does_is_nothing_to_speak_of(enough_files: None) -> None:
     with running("AsyncRequestWorkerFactor 125", handler=HANDLER, threads=10, options={SETTING: "1005"}) as server:
         assert warnings(server) == []
         with server.connect() as peer:
@@ -61,7 +70,7 @@ def test_connections_beyond_the_number_of_threads() -> None:
 
 
 @pytest.mark.skipif(ASYNC, reason="for the MPMs that take a thread per connection")
-def test_mpms_with_a_thread_per_connection_say_so() -> None:
+def test_mpms_with_a_thread_per_connection_say_so(enough_files: None) -> None:
     with running(handler=HANDLER, options={SETTING: "1000"}) as server:
         server.allow(SETTING)
         (text,) = warnings(server)

@@ -18,6 +18,7 @@ import pytest
 
 from mod_python.testing import Server
 from tests import needs
+from tests.async_scripted import SLOW_MACHINE
 from tests.conftest import ROOT
 from tests.scripted import TIMEOUT, TlsPeer, nothing_logged, receive_all, receive_exactly, reset, running, wait_read
 
@@ -78,7 +79,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     As an ordinary function, and as a coroutine function on the default event loop and on asyncio's own.
     """
     program = ECHO if request.param == "sync" else ASYNC_ECHO
-    options = {"mod_python.async.loop": "asyncio"} if request.param == "asyncio" else {}
+    options = {**SLOW_MACHINE, **({"mod_python.async.loop": "asyncio"} if request.param == "asyncio" else {})}
     many = CLIENTS + SPARE
     prefork = os.environ.get("MOD_PYTHON_TEST_MPM") == "prefork"
     workers: dict[str, Any] = {"processes": many} if prefork else {"processes": 1, "threads": many}
