@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -201,12 +202,12 @@ def wait_read(sock: socket.socket) -> None:
     client, server = sock.getsockname()[1], sock.getpeername()[1]
     deadline = time.monotonic() + TIMEOUT
     while True:
-        # The client's end first: what it has sent may still be on its way while the server's queue is empty.
-        queues = _queues()
-        sent = queues[client, server].partition(":")[0]
-        if (server, client) not in queues:
+        # What was sent may still be on its way while the server's queue is empty.
+        arrived = _unacknowledged(sock) == 0
+        waiting = _receive_queue(server, client)
+        if waiting is None:
             raise ConnectionError("the server has no such connection")
-        if int(sent, 16) == 0 and queues[server, client].endswith(":00000000"):
+        if arrived and waiting == 0:
             return
         if time.monotonic() > deadline:
             raise TimeoutError("the server did not read what was sent")
@@ -218,16 +219,23 @@ def reset_and_wait(sock: socket.socket) -> None:
     client, server = sock.getsockname()[1], sock.getpeername()[1]
     reset(sock)
     deadline = time.monotonic() + TIMEOUT
-    while (server, client) in _queues():
+    while _receive_queue(server, client) is not None:
         if time.monotonic() > deadline:
             raise TimeoutError("the reset did not reach the server")
         time.sleep(0.0005)
 
 
-def _queues() -> dict[tuple[int, int], str]:
-    """What is to be sent and to be read, by the local and the remote port of each connection of IPv4 (Linux)."""
-    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    return {(int(row[1][9:], 16), int(row[2][9:], 16)): row[4] for row in rows}
+def _unacknowledged(sock: socket.socket) -> int:
+    """How many segments the peer's kernel has not acknowledged (Linux: tcpi_unacked)."""
+    return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)[0])
+
+
+def _receive_queue(local: int, remote: int) -> int | None:
+    """How many bytes wait to be read at the `local` end of a connection; None if there is none (Linux)."""
+    # The table may have many thousands of rows, of connections that have ended mostly.
+    pattern = rf":{local:04X} [0-9A-F]{{8}}:{remote:04X} [0-9A-F]{{2}} [0-9A-F]{{8}}:([0-9A-F]{{8}}) "
+    found = re.search(pattern, Path("/proc/net/tcp").read_text())
+    return int(found[1], 16) if found is not None else None
 
 
 class TlsPeer:
