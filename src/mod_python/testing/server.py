@@ -570,16 +570,20 @@ class Server:
         A client sees the end of its connection before httpd is done with it, and an event MPM that is stopped in this
         very moment may look at a socket whose memory is free already (``close_worker_sockets`` in event.c), and crash.
         """
+        if not self.running:
+            return
         begin = time.monotonic()
         children = self.children()
+        listening = _sockets_of(self.pid)
         last, since = None, 0.0
         while self.running and (now := time.monotonic()) < begin + _CLOSING_LIMIT:
             current = [_sockets_of(pid) for pid in children]
             if current != last:
                 last, since = current, now
-            closing = _are_closing(set().union(*current))
-            if not closing and (now - since >= _SETTLED or now >= begin + _SETTLE_LIMIT):
-                return
+            if now - since >= _SETTLED or now >= begin + _SETTLE_LIMIT:
+                connections = set().union(*current) - listening
+                if not connections or not _are_closing(connections):
+                    return
             time.sleep(0.005)
 
     def _tail(self) -> str:
