@@ -98,6 +98,8 @@ chroot "$root" "$@"
 exit $?
 """
 _NAMESPACES = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
+# It mounts things, too, which do not stay if it fails.
+_DEBOOTSTRAP = (*_NAMESPACES, "--mount-proc", "debootstrap", "--variant=minbase")
 
 # Packages with a server in them must not start it (invoke-rc.d(8)).
 _POLICY = "#!/bin/sh\nexit 101\n"
@@ -609,18 +611,19 @@ class Chroot:
         if subprocess.run(
             [*_NAMESPACES, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
         ).returncode:
-            raise ChrootUnavailable("this machine does not let root make mount and PID namespaces")
+            raise ChrootUnavailable(
+                "root cannot make mount and PID namespaces here (in a chroot or a container, for instance)"
+            )
         self.remove()
         archive = mirror(apt_sources())
-        command = ["debootstrap", "--variant=minbase", self.release, str(self.path), *([archive] if archive else [])]
+        words = [self.release, str(self.path), *([archive] if archive else [])]
         environ = dict(os.environ)
         proxy = re.search(r'^Acquire::http::Proxy "([^"]+)";', _output(["apt-config", "dump"]), re.M)
         if proxy and proxy[1].upper() != "DIRECT":
             environ.setdefault("http_proxy", proxy[1])
-        system.say(f"making {self.path}: {shlex.join(command)}")
-        # It mounts things, too.
+        system.say(f"debootstrap {shlex.join(words)}")
         done = subprocess.run(
-            [*_NAMESPACES, "--mount-proc", *command],
+            [*_DEBOOTSTRAP, *words],
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -723,14 +726,20 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status: the command's, or `UNAVAILABLE`.
     """
-    parser = argparse.ArgumentParser(prog="python3 -m tools.chroot", description="Run a command in another Debian.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tools.chroot",
+        usage="%(prog)s RELEASE [options] [-- COMMAND...]",
+        description="Run a command in another release of Debian, in a copy of the checkout.",
+    )
     parser.add_argument("release", help="such as sid or trixie")
-    parser.add_argument("command", nargs="*", help="the command, after --; it runs in the copy of the checkout")
     parser.add_argument("--fresh", action="store_true", help="make the chroot anew")
     parser.add_argument("--shell", action="store_true", help="run a shell there afterwards")
     parser.add_argument("--packages", default="", help="Debian packages to install first, separated by commas")
     parser.add_argument("--place", default=CHECKOUT, help="the directory of the copy, in the chroot (%(default)s)")
-    given = parser.parse_args(arguments)
+    # argparse takes words after an option for the command only if they come in one piece.
+    words = list(arguments)
+    split = words.index("--") if "--" in words else len(words)
+    given, command = parser.parse_args(words[:split]), words[split + 1 :]
     try:
         chroot = Chroot(given.release)
         chroot.prepare([name for name in given.packages.split(",") if name], fresh=given.fresh)
@@ -738,7 +747,7 @@ def main(arguments: Sequence[str]) -> int:
     except ChrootUnavailable as error:
         print(f"\nNot available: {error.reason}\n", file=sys.stderr)
         return UNAVAILABLE
-    status = chroot.run(given.command, cwd=given.place) if given.command else 0
+    status = chroot.run(command, cwd=given.place) if command else 0
     return chroot.shell(given.place) if given.shell else status
 
 
