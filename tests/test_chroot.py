@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -244,6 +247,14 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return Fake(tmp_path / "chroots")
 
 
+def wait_for_waiting() -> None:
+    """Return when a thread of this process waits for a lock of a file."""
+    deadline = time.monotonic() + 60
+    while not re.search(rf"-> FLOCK +ADVISORY +WRITE {os.getpid()} ", Path("/proc/locks").read_text()):
+        assert time.monotonic() < deadline, "no thread waits for a lock"
+        time.sleep(0.01)
+
+
 INSTALL = ["dpkg", "apt-get update", "apt-get install make"]
 
 
@@ -329,6 +340,25 @@ class TestPrepare:
     def test_a_name_is_no_path(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not the name of a release"):
             Chroot(name, tmp_path)
+
+
+class TestLocks:
+    def test_a_chroot_in_which_a_command_runs_is_not_removed(self, fake: Fake) -> None:
+        fake.prepare()
+        removed = threading.Event()
+
+        def remove() -> None:
+            Fake(fake.base).remove()
+            removed.set()
+
+        thread = threading.Thread(target=remove, daemon=True)
+        with fake._lock("used", shared=True), fake._lock("used", shared=True):
+            thread.start()
+            wait_for_waiting()
+            assert fake.complete
+        thread.join(60)
+        assert removed.is_set()
+        assert not fake.path.exists()
 
 
 class TestMake:
@@ -454,6 +484,22 @@ class TestCommands:
         with open(reading, "rb") as pipe:
             assert pipe.read() == b""
         assert tool._mount_points() == before
+
+    def test_no_process_is_left_by_a_program_that_is_killed(self, chroot: Chroot) -> None:
+        reading, writing = os.pipe()
+        program = (
+            "import sys\nfrom pathlib import Path\nfrom tools.chroot import Chroot\n"
+            f"chroot = Chroot('sid', Path({str(chroot.base)!r}))\nchroot.path = Path('/')\n"
+            "chroot.run(['sh', '-c', 'sleep 1000 & echo started; wait'], cwd='/')\n"
+        )
+        # Descriptor 1 is all that commands of the tool inherit.
+        command = [sys.executable, "-c", program]
+        with subprocess.Popen(command, cwd=pythons.ROOT, stdout=writing) as process:
+            os.close(writing)
+            with open(reading, "rb") as pipe:
+                assert pipe.readline() == b"started\n"
+                process.kill()
+                assert pipe.read() == b""
 
 
 class TestMain:

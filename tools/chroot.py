@@ -97,7 +97,11 @@ set +e
 chroot "$root" "$@"
 exit $?
 """
-_NAMESPACES = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
+# Whatever ends this program ends unshare, and the end of unshare that of process 1 of the namespace.
+_NAMESPACES = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
+)
 # It mounts things, too, which do not stay if it fails.
 _DEBOOTSTRAP = (*_NAMESPACES, "--mount-proc", "debootstrap", "--variant=minbase")
 
@@ -427,7 +431,7 @@ class Chroot:
         if not system.is_root():
             raise ChrootUnavailable("only root can make a chroot")
         wanted = list(packages)
-        with self._lock(), _umask(0o022):
+        with self._lock("made"), _umask(0o022):
             made = fresh or not self.complete
             if made:
                 self._make()
@@ -479,7 +483,7 @@ class Chroot:
         Raises:
             ChrootUnavailable: they cannot be installed.
         """
-        with self._lock():
+        with self._lock("made"):
             self._install(list(packages))
 
     def _install(self, packages: list[str]) -> None:
@@ -557,7 +561,8 @@ class Chroot:
         Returns:
             Its exit status.
         """
-        return subprocess.run(self.command(command, env, cwd), stdin=subprocess.DEVNULL, check=False).returncode
+        with self._lock("used", shared=True):
+            return subprocess.run(self.command(command, env, cwd), stdin=subprocess.DEVNULL, check=False).returncode
 
     def capture(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "/"
@@ -569,15 +574,16 @@ class Chroot:
             env: more environment variables.
             cwd: the directory to run it in, in the chroot.
         """
-        return subprocess.run(
-            self.command(command, env, cwd),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        with self._lock("used", shared=True):
+            return subprocess.run(
+                self.command(command, env, cwd),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
 
     def shell(self, cwd: str = CHECKOUT) -> int:
         """Run a shell in the chroot on our own terminal.
@@ -585,14 +591,19 @@ class Chroot:
         Returns:
             Its exit status.
         """
-        return subprocess.run(self.command(["/bin/bash"], None, cwd), check=False).returncode
+        with self._lock("used", shared=True):
+            return subprocess.run(self.command(["/bin/bash"], None, cwd), check=False).returncode
 
     def remove(self) -> None:
-        """Remove the chroot, whole or not.
+        """Remove the chroot, whole or not, as soon as no command runs in it.
 
         Raises:
             ChrootUnavailable: something is mounted in it.
         """
+        with self._lock("used"):
+            self._remove()
+
+    def _remove(self) -> None:
         # Nothing of ours can be: our mounts are in namespaces of their own.  Somebody else's must not be emptied.
         inside = f"{self.path.resolve()}/"
         for mounted in _mount_points():
@@ -657,25 +668,38 @@ class Chroot:
         """
         path = self.path / name
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        data = content.encode() if isinstance(content, str) else content
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+            path.chmod(mode)
+            return
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
         new.touch(mode=0o600)
-        new.write_bytes(content.encode() if isinstance(content, str) else content)
+        new.write_bytes(data)
         new.chmod(mode)
         new.replace(path)
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the lock of this chroot: one process at a time makes it or installs into it."""
+    def _lock(self, what: str, *, shared: bool = False) -> Iterator[None]:
+        """Hold a lock of this chroot.
+
+        Args:
+            what: "made", which one process holds while it makes it or installs into it, or "used",
+                which all hold that run something there, or the one that removes it.
+            shared: whether others may hold it at the same time.
+
+        Raises:
+            ChrootUnavailable: there can be no such file.
+        """
         try:
             # Root's alone: in a chroot, what is above its root directory is not looked at.
             self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.base.chmod(0o700)
-            handle = open(self.base / f"{self.release}.lock", "w")  # noqa: SIM115  (closed below)
+            handle = open(self.base / f".{self.release}.{what}", "w")  # noqa: SIM115  (closed below)
         except OSError as error:
             raise ChrootUnavailable(f"{self.base}: {error.strerror}") from None
         with handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield
 
 
