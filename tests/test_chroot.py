@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tools import chroot as tool
 from tools import pythons, system
 from tools.chroot import Chroot, ChrootUnavailable, Source
@@ -163,6 +164,7 @@ class TestOptions:
 class TestCheckout:
     @pytest.fixture
     def checkout(self, tmp_path: Path) -> Path:
+        needs.program("git")
         root = tmp_path / "checkout"
         (root / "src").mkdir(parents=True)
         for name in ("src/one.py", "src/two.py", "ignored.so", "run"):
@@ -171,11 +173,8 @@ class TestCheckout:
         (root / "src/two.py").chmod(0o600)
         (root / "link").symlink_to("src/one.py")
         (root / ".gitignore").write_text("*.so\n")
-        try:
-            subprocess.run(["git", "init", "-q"], cwd=root, check=True, capture_output=True)
-            subprocess.run(["git", "add", "src/one.py", "run"], cwd=root, check=True, capture_output=True)
-        except FileNotFoundError:
-            pytest.skip("git is not installed")
+        for arguments in ("init -q", "add src/one.py run"):
+            subprocess.run(["git", *arguments.split()], cwd=root, check=True, capture_output=True)
         return root
 
     def test_tracked_and_new_files_are_listed(self, checkout: Path) -> None:
