@@ -7,6 +7,8 @@ import os
 import re
 import resource
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ __all__ = [
     "asleep",
     "at_once",
     "at_same_time",
+    "bare_python",
     "http",
     "interpreters",
     "memory",
@@ -89,6 +92,18 @@ def memory(pid: int) -> Memory:
     kib = {name: int(number) for name, number in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
     private = kib["Private_Dirty"] + kib.get("Private_Hugetlb", 0)
     return Memory(kib["Rss"] * 1024, private * 1024)
+
+
+def bare_python(interpreters: int, threads: int) -> int:
+    """Measure the private memory, in bytes, of this Python without httpd and mod_python.
+
+    Args:
+        interpreters: How many it has, apart from the main one.
+        threads: How many run Python in each of them.
+    """
+    script = str(Path(__file__).with_name("bare_python.py"))
+    command = [sys.executable, "-I", script, str(interpreters), str(threads)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def at_once(count: int, function: Callable[[int, Callable[[], object]], T]) -> list[T]:

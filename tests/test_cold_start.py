@@ -19,7 +19,7 @@ import pytest
 
 import mod_python
 from mod_python.testing import Server
-from tests.processes import MIB, PREFORK, THREADED, at_once, http, interpreters, memory, quiet
+from tests.processes import PREFORK, THREADED, at_once, bare_python, http, interpreters, memory, quiet
 from tests.servers import running
 
 #: Clients of each kind that come at once.
@@ -28,8 +28,11 @@ CLIENTS = 40
 #: Fresh servers. Children of prefork serve one client at a time, so there is less to find.
 STARTS = 20 if THREADED else 4
 
-#: What a child may cost, in bytes, after serving the clients in all its interpreters.
-CHILD_LIMIT = 15 * MIB
+#: What a child may cost after serving the clients in all its interpreters: so many times what this
+#: Python needs for as many interpreters and threads (6.4 MiB for 3.11, 9.2 MiB for 3.15).  mod_python
+#: adds modules to each interpreter, which grow from version to version as Python's own do: on 3.11,
+#: 3.13, 3.14 and 3.15 it is 1.72, 1.77, 1.78 and 1.75 times as much.
+CHILD_LIMIT = 2.25
 
 MODULE = """
 import time
@@ -148,10 +151,11 @@ def test_everything_is_made_once_and_wholly(start: int) -> None:
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("start", range(3))
 def test_the_memory_of_a_child(start: int) -> None:
+    limit = CHILD_LIMIT * bare_python(2, CLIENTS if THREADED else 1)
     with cold_start() as server:
         for pid in server.children():
             used = memory(pid)
-            assert used.private <= CHILD_LIMIT, used
+            assert used.private <= limit, used
 
 
 def test_the_first_requests_of_many_interpreters(httpd: Callable[..., Server]) -> None:

@@ -43,6 +43,8 @@ def test_nothing(source: str) -> None:
     [
         ("__auth__ = 1", {"__auth__": 1}),
         ("__auth__ = True", {"__auth__": True}),
+        ("__auth__ = False", {"__auth__": False}),
+        ("__auth_realm__ = ''", {"__auth_realm__": ""}),
         ("__access__ = 0", {"__access__": 0}),
         ("__access__ = None", {"__access__": None}),
         ("__access__ = -1", {"__access__": -1}),

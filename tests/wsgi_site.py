@@ -263,6 +263,31 @@ def stop(environ, start_response):
 
 FILE = os.path.join(os.path.dirname(__file__), "data.bin")
 
+class Unpacker:
+    """Has the file descriptor of what it reads, and something else to say."""
+    def __init__(self, packed):
+        self.fileno, self.close, self.packed = packed.fileno, packed.close, packed
+        self.rest = packed.read().replace(b"packed", b"unpacked")
+    def read(self, size):
+        data, self.rest = self.rest[:size], self.rest[size:]
+        return data
+    closed = property(lambda self: self.packed.closed)
+
+def unpacking(how, file):
+    """A file-like object over an open file, with other bytes than that."""
+    import bz2, gzip, lzma, zipfile
+    if how == "own":
+        return Unpacker(file)
+    if how == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("member", b"unpacked")
+        return zipfile.ZipFile(file).open("member")
+    module = {"gzip": gzip, "bz2": bz2, "lzma": lzma}[how]
+    file.write(module.compress(b"unpacked"))
+    file.seek(0)
+    # The mode is that of the file otherwise: from Python 3.15 on, one for writing.
+    return module.open(file, "rb")
+
 def file(environ, start_response):
     how = environ["QUERY_STRING"]
     source = open(FILE, "rb")
@@ -280,13 +305,11 @@ def file(environ, start_response):
         source.seek(10**6)
     elif how == "bytesio":
         source = io.BytesIO(b"from memory" * 1000)
-    elif how == "gzip":
-        import gzip
-        packed = io.BytesIO(gzip.compress(b"unpacked"))
-        name = tempfile.TemporaryFile()
-        name.write(packed.getvalue())
-        name.seek(0)
-        source = gzip.GzipFile(fileobj=name)
+    elif how in ("gzip", "bz2", "lzma", "zip", "own"):
+        source = tempfile.TemporaryFile()
+        source.write(b"packed")
+        source.seek(0)
+        source = unpacking(how, source)
     elif how == "temporary":
         source = tempfile.NamedTemporaryFile()
         source.write(b"0123456789 temporary")

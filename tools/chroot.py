@@ -97,7 +97,13 @@ set +e
 chroot "$root" "$@"
 exit $?
 """
-_NAMESPACES = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
+# Whatever ends this program ends unshare, and the end of unshare that of process 1 of the namespace.
+_NAMESPACES = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
+)
+# It mounts things, too, which do not stay if it fails.
+_DEBOOTSTRAP = (*_NAMESPACES, "--mount-proc", "debootstrap", "--variant=minbase")
 
 # Packages with a server in them must not start it (invoke-rc.d(8)).
 _POLICY = "#!/bin/sh\nexit 101\n"
@@ -425,7 +431,7 @@ class Chroot:
         if not system.is_root():
             raise ChrootUnavailable("only root can make a chroot")
         wanted = list(packages)
-        with self._lock(), _umask(0o022):
+        with self._lock("made"), _umask(0o022):
             made = fresh or not self.complete
             if made:
                 self._make()
@@ -477,7 +483,7 @@ class Chroot:
         Raises:
             ChrootUnavailable: they cannot be installed.
         """
-        with self._lock():
+        with self._lock("made"):
             self._install(list(packages))
 
     def _install(self, packages: list[str]) -> None:
@@ -555,7 +561,8 @@ class Chroot:
         Returns:
             Its exit status.
         """
-        return subprocess.run(self.command(command, env, cwd), stdin=subprocess.DEVNULL, check=False).returncode
+        with self._lock("used", shared=True):
+            return subprocess.run(self.command(command, env, cwd), stdin=subprocess.DEVNULL, check=False).returncode
 
     def capture(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "/"
@@ -567,15 +574,16 @@ class Chroot:
             env: more environment variables.
             cwd: the directory to run it in, in the chroot.
         """
-        return subprocess.run(
-            self.command(command, env, cwd),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        with self._lock("used", shared=True):
+            return subprocess.run(
+                self.command(command, env, cwd),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
 
     def shell(self, cwd: str = CHECKOUT) -> int:
         """Run a shell in the chroot on our own terminal.
@@ -583,14 +591,19 @@ class Chroot:
         Returns:
             Its exit status.
         """
-        return subprocess.run(self.command(["/bin/bash"], None, cwd), check=False).returncode
+        with self._lock("used", shared=True):
+            return subprocess.run(self.command(["/bin/bash"], None, cwd), check=False).returncode
 
     def remove(self) -> None:
-        """Remove the chroot, whole or not.
+        """Remove the chroot, whole or not, as soon as no command runs in it.
 
         Raises:
             ChrootUnavailable: something is mounted in it.
         """
+        with self._lock("used"):
+            self._remove()
+
+    def _remove(self) -> None:
         # Nothing of ours can be: our mounts are in namespaces of their own.  Somebody else's must not be emptied.
         inside = f"{self.path.resolve()}/"
         for mounted in _mount_points():
@@ -609,18 +622,19 @@ class Chroot:
         if subprocess.run(
             [*_NAMESPACES, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
         ).returncode:
-            raise ChrootUnavailable("this machine does not let root make mount and PID namespaces")
+            raise ChrootUnavailable(
+                "root cannot make mount and PID namespaces here (in a chroot or a container, for instance)"
+            )
         self.remove()
         archive = mirror(apt_sources())
-        command = ["debootstrap", "--variant=minbase", self.release, str(self.path), *([archive] if archive else [])]
+        words = [self.release, str(self.path), *([archive] if archive else [])]
         environ = dict(os.environ)
         proxy = re.search(r'^Acquire::http::Proxy "([^"]+)";', _output(["apt-config", "dump"]), re.M)
         if proxy and proxy[1].upper() != "DIRECT":
             environ.setdefault("http_proxy", proxy[1])
-        system.say(f"making {self.path}: {shlex.join(command)}")
-        # It mounts things, too.
+        system.say(f"debootstrap {shlex.join(words)}")
         done = subprocess.run(
-            [*_NAMESPACES, "--mount-proc", *command],
+            [*_DEBOOTSTRAP, *words],
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -654,25 +668,38 @@ class Chroot:
         """
         path = self.path / name
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        data = content.encode() if isinstance(content, str) else content
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+            path.chmod(mode)
+            return
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
         new.touch(mode=0o600)
-        new.write_bytes(content.encode() if isinstance(content, str) else content)
+        new.write_bytes(data)
         new.chmod(mode)
         new.replace(path)
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the lock of this chroot: one process at a time makes it or installs into it."""
+    def _lock(self, what: str, *, shared: bool = False) -> Iterator[None]:
+        """Hold a lock of this chroot.
+
+        Args:
+            what: "made", which one process holds while it makes it or installs into it, or "used",
+                which all hold that run something there, or the one that removes it.
+            shared: whether others may hold it at the same time.
+
+        Raises:
+            ChrootUnavailable: there can be no such file.
+        """
         try:
             # Root's alone: in a chroot, what is above its root directory is not looked at.
             self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.base.chmod(0o700)
-            handle = open(self.base / f"{self.release}.lock", "w")  # noqa: SIM115  (closed below)
+            handle = open(self.base / f".{self.release}.{what}", "w")  # noqa: SIM115  (closed below)
         except OSError as error:
             raise ChrootUnavailable(f"{self.base}: {error.strerror}") from None
         with handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield
 
 
@@ -723,14 +750,20 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status: the command's, or `UNAVAILABLE`.
     """
-    parser = argparse.ArgumentParser(prog="python3 -m tools.chroot", description="Run a command in another Debian.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tools.chroot",
+        usage="%(prog)s RELEASE [options] [-- COMMAND...]",
+        description="Run a command in another release of Debian, in a copy of the checkout.",
+    )
     parser.add_argument("release", help="such as sid or trixie")
-    parser.add_argument("command", nargs="*", help="the command, after --; it runs in the copy of the checkout")
     parser.add_argument("--fresh", action="store_true", help="make the chroot anew")
     parser.add_argument("--shell", action="store_true", help="run a shell there afterwards")
     parser.add_argument("--packages", default="", help="Debian packages to install first, separated by commas")
     parser.add_argument("--place", default=CHECKOUT, help="the directory of the copy, in the chroot (%(default)s)")
-    given = parser.parse_args(arguments)
+    # argparse takes words after an option for the command only if they come in one piece.
+    words = list(arguments)
+    split = words.index("--") if "--" in words else len(words)
+    given, command = parser.parse_args(words[:split]), words[split + 1 :]
     try:
         chroot = Chroot(given.release)
         chroot.prepare([name for name in given.packages.split(",") if name], fresh=given.fresh)
@@ -738,7 +771,7 @@ def main(arguments: Sequence[str]) -> int:
     except ChrootUnavailable as error:
         print(f"\nNot available: {error.reason}\n", file=sys.stderr)
         return UNAVAILABLE
-    status = chroot.run(given.command, cwd=given.place) if given.command else 0
+    status = chroot.run(command, cwd=given.place) if command else 0
     return chroot.shell(given.place) if given.shell else status
 
 

@@ -89,6 +89,8 @@ class Importer:
         self.lock = allocate_lock()
         self._loader = Loader(self)
         self._depth: dict[int, int] = {}  # threads in the middle of a load: how deep
+        # (thread, label) -> failures of the module when the thread began to load it
+        self._attempts: dict[tuple[int, str], int] = {}
         self.partial: dict[int, list[Entry]] = {}
         self._warned: set[str] = set()
         self._builtins: dict[str, Any] = {}
@@ -111,6 +113,10 @@ class Importer:
         entry = self.labels.get(name)
         if entry is None:
             return None
+        # From Python 3.15 on, and before that rarely, a thread that waited for a load that
+        # failed executes the module itself. So would each of those that wait behind it.
+        if self._attempts.get((get_ident(), name), entry.failures) != entry.failures:
+            raise _shared_failure(entry)
         spec = ModuleSpec(name, self._loader, origin=entry.file)  # type: ignore[arg-type]
         spec.has_location = True
         return spec
@@ -393,7 +399,7 @@ class Importer:
                 old = entry.module
                 if old is not None and not entry.dirty:
                     return old
-                failures = entry.failures
+                failures = self._attempts[me, label] = entry.failures
                 if old is not None and sys.modules.get(label) is old:
                     del sys.modules[label]
                 entry.log = log
@@ -409,6 +415,8 @@ class Importer:
             except BaseException:
                 self._restore(entry)
                 raise
+            finally:
+                self._attempts.pop((me, label), None)
             if entry.module is module:
                 return module
             if entry.owner == me:
@@ -419,13 +427,7 @@ class Importer:
                 self.partial.setdefault(me, []).append(entry)
                 return module
             if entry.failures != failures:
-                raise plain(
-                    ImportError(
-                        f"{entry.file} could not be loaded; the request that tried a moment ago "
-                        f"failed with {entry.failed}",
-                        path=entry.file,
-                    )
-                )
+                raise _shared_failure(entry)
 
     def _restore(self, entry: Entry) -> None:
         """After a failed reload, let the label stand for the old module again."""
@@ -572,6 +574,16 @@ def _ordinary(name: str) -> ModuleType:
     """Import a module, dots allowed, with the standard import system."""
     __import__(name)
     return sys.modules[name]
+
+
+def _shared_failure(entry: Entry) -> ImportError:
+    """Make the exception for threads that waited for a load that failed."""
+    return plain(
+        ImportError(
+            f"{entry.file} could not be loaded; the request that tried a moment ago failed with {entry.failed}",
+            path=entry.file,
+        )
+    )
 
 
 def _has_top(directory: str, name: str) -> bool:

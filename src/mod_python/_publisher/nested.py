@@ -118,6 +118,12 @@ def _value(instructions: list[Instruction], index: int, name: str, where: str) -
         if isinstance(before.argval, CodeType):
             raise unknown()
         return before.argval
+    # Since 3.15: None, True, False, "" and -1; the others of this instruction are classes and functions.
+    if before.opname == "LOAD_COMMON_CONSTANT" and not flags:
+        value = before.argval
+        if (value is None or isinstance(value, (bool, int, str))) and before.argrepr == repr(value):
+            return value
+        raise unknown()
     if before.opname != "MAKE_FUNCTION" or index < 2 or before.is_jump_target:
         raise unknown()
     flags |= before.arg or 0
