@@ -17,8 +17,9 @@ import pytest
 
 from tests import needs
 from tools import chroot as tool
-from tools import pythons, system
-from tools.chroot import Chroot, ChrootUnavailable, Source
+from tools import network_settings, pythons, system
+from tools.chroot import Chroot, ChrootUnavailable
+from tools.network_settings import Source
 
 ONE_LINE = """
 # deb http://comment.example/debian bookworm main
@@ -54,13 +55,13 @@ Components: main
 
 class TestSources:
     def test_one_line_sources_are_parsed(self) -> None:
-        assert list(tool.parse_list(ONE_LINE)) == [
+        assert list(network_settings.parse_list(ONE_LINE)) == [
             Source("http://mirror.example/debian", "bookworm", ("main", "contrib")),
             Source("https://other.example/apt", "stable", ("main",)),
         ]
 
     def test_paragraphs_of_sources_are_parsed(self) -> None:
-        assert list(tool.parse_deb822(DEB822)) == [
+        assert list(network_settings.parse_deb822(DEB822)) == [
             Source("http://mirror.example/debian/", "bookworm", ("main",)),
             Source("http://mirror.example/debian/", "bookworm-updates", ("main",)),
             Source("http://second.example/debian", "bookworm", ("main",)),
@@ -74,11 +75,11 @@ class TestSources:
         (parts / "c.list").write_text("deb http://c.example/debian sid main\n")
         (parts / "b.sources").write_text("Types: deb\nURIs: http://b.example/debian\nSuites: sid\nComponents: main\n")
         (parts / "d.list.disabled").write_text("deb http://d.example/debian sid main\n")
-        assert [source.uri[7] for source in tool.apt_sources(tmp_path)] == ["a", "b", "c"]
+        assert [source.uri[7] for source in network_settings.apt_sources(tmp_path)] == ["a", "b", "c"]
 
     def test_no_sources(self, tmp_path: Path) -> None:
-        assert tool.apt_sources(tmp_path) == []
-        assert tool.mirror([]) is None
+        assert network_settings.apt_sources(tmp_path) == []
+        assert network_settings.mirror([]) is None
 
     def test_the_mirror_is_the_archive_of_debian(self) -> None:
         others = [
@@ -86,8 +87,8 @@ class TestSources:
             Source("http://mirror.example/debian-security", "bookworm-security", ("main",)),
             Source("https://docker.example/linux/debian", "bookworm", ("stable",)),
         ]
-        assert tool.mirror(others) is None
-        assert tool.mirror([*others, Source("http://mirror.example/debian/", "bookworm", ("main",))]) == (
+        assert network_settings.mirror(others) is None
+        assert network_settings.mirror([*others, Source("http://mirror.example/debian/", "bookworm", ("main",))]) == (
             "http://mirror.example/debian/"
         )
 
@@ -95,7 +96,7 @@ class TestSources:
         mirrors = tmp_path / "debian.list"
         mirrors.write_text("# ours\nhttps://first.example/debian\thttps\nhttps://second.example/debian\n")
         source = Source(f"mirror+file:{mirrors}", "bookworm", ("main",))
-        assert tool.mirror([source]) == "https://first.example/debian"
+        assert network_settings.mirror([source]) == "https://first.example/debian"
 
 
 class TestOptions:
@@ -110,7 +111,7 @@ class TestOptions:
             'Acquire::https::CaInfo "/etc/corporate.pem";\n'
             'Acquire::Check-Date "false";\n'
         )
-        assert tool.apt_options(dump) == (
+        assert network_settings.apt_options(dump) == (
             'Acquire::http::Proxy "http://proxy.example:3128";\n'
             'Acquire::https::CaInfo "/etc/corporate.pem";\n'
             'Acquire::Check-Date "false";\n'
@@ -120,7 +121,7 @@ class TestOptions:
         first = "[global]\nindex-url = https://one.example/simple\ncert = /etc/one.pem\nuser = true\n"
         second = "[global]\nextra_index_url =\n    https://a.example/\n    https://b.example/\n[install]\nretries = 7\n"
         environ = {"PIP_INDEX_URL": "https://two.example/simple", "PIP_TARGET": "/opt", "PIPX_HOME": "/x"}
-        assert tool.pip_options([first, "broken [", second], environ) == {
+        assert network_settings.pip_options([first, "broken [", second], environ) == {
             "index-url": "https://two.example/simple",
             "extra-index-url": "\nhttps://a.example/\nhttps://b.example/",
             "cert": "/etc/one.pem",
@@ -138,11 +139,11 @@ class TestOptions:
         }
         # The pages of an index name files beside it.
         top = tmp_path.resolve()
-        assert tool.local_directories(options) == [str(top / "my index"), str(top / "wheels")]
+        assert network_settings.local_directories(options) == [str(top / "my index"), str(top / "wheels")]
 
     def test_configuration_files_of_pip(self) -> None:
         environ = {"HOME": "/home/one", "XDG_CONFIG_DIRS": "/etc/a:/etc/b", "PIP_CONFIG_FILE": "/etc/mine.conf"}
-        assert list(map(str, tool.pip_configurations(environ))) == [
+        assert list(map(str, network_settings.pip_configurations(environ))) == [
             "/etc/a/pip/pip.conf",
             "/etc/b/pip/pip.conf",
             "/etc/pip.conf",
@@ -150,7 +151,7 @@ class TestOptions:
             "/home/one/.config/pip/pip.conf",
             "/etc/mine.conf",
         ]
-        assert tool.pip_configurations({"PIP_CONFIG_FILE": os.devnull}) == []
+        assert network_settings.pip_configurations({"PIP_CONFIG_FILE": os.devnull}) == []
 
     def test_certificates_that_settings_name(self, tmp_path: Path) -> None:
         paths = [tmp_path / name for name in ("environ.pem", "pip.pem", "apt.pem")]
@@ -158,7 +159,7 @@ class TestOptions:
             path.touch()
         environ = {"SSL_CERT_FILE": str(paths[0]), "CURL_CA_BUNDLE": "/nowhere.pem"}
         apt = f'Acquire::https::CaInfo "{paths[2]}";\n'
-        assert tool.certificate_files(environ, {"cert": str(paths[1])}, apt) == sorted(paths)
+        assert network_settings.certificate_files(environ, {"cert": str(paths[1])}, apt) == sorted(paths)
 
 
 class TestCheckout:
