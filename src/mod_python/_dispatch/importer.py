@@ -113,7 +113,7 @@ class Importer:
         entry = self.labels.get(name)
         if entry is None:
             return None
-        # From Python 3.15 on, and before that rarely, a thread that waited for a load that
+        # In Python 3.15, and in 3.14 since some 3.14.x, a thread that waited for a load that
         # failed executes the module itself. So would each of those that wait behind it.
         if self._attempts.get((get_ident(), name), entry.failures) != entry.failures:
             raise _shared_failure(entry)
