@@ -273,9 +273,11 @@ class TestProcess:
             process.wait_ready()
 
             def log_programs() -> list[int]:
-                # httpd reads its configuration twice: the program of the first time may be going yet.
-                found = [pid for pid in session_members(process.pid) if _command(pid).startswith("/bin/sleep")]
-                return found if len(found) == 1 else []
+                # httpd reads its configuration twice: the program of the first time may be going yet,
+                # and that of the second not be there yet. httpd holds the pipe of the second.
+                pipes = {_pipe(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()} - {None}
+                members = [pid for pid in session_members(process.pid) if _command(pid).startswith("/bin/sleep")]
+                return [pid for pid in members if _pipe(Path(f"/proc/{pid}/fd/0")) in pipes]
 
             [sleeper] = _wait_for(log_programs)
             os.kill(process.pid, signal.SIGKILL)  # too sudden to end its log program
@@ -374,4 +376,17 @@ def test_httpd_facts_are_plain_data() -> None:
 
 
 def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    """Return the words of a process, or "" if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _pipe(descriptor: Path) -> str | None:
+    """Return which pipe a descriptor is, such as "pipe:[123]", or None if it is something else or closed."""
+    try:
+        target = os.readlink(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return target if target.startswith("pipe:") else None
