@@ -16,6 +16,8 @@ from http.client import HTTPResponse, RemoteDisconnected
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from mod_python.testing import Server
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "memory",
     "open_files",
     "quiet",
+    "steady_malloc",
 ]
 
 MIB = 1 << 20
@@ -92,6 +95,20 @@ def memory(pid: int) -> Memory:
     kib = {name: int(number) for name, number in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
     private = kib["Private_Dirty"] + kib.get("Private_Hugetlb", 0)
     return Memory(kib["Rss"] * 1024, private * 1024)
+
+
+def steady_malloc(patch: pytest.MonkeyPatch) -> None:
+    """Have servers that are started from now on give freed memory back, whichever thread has used it.
+
+    glibc's malloc keeps an arena for each of some threads, and learns from the first large block that was
+    freed to keep later ones. What a child holds then depends on which thread happened to do what.
+
+    Args:
+        patch: Ends it.
+    """
+    patch.setenv("MALLOC_ARENA_MAX", "1")
+    patch.setenv("MALLOC_MMAP_THRESHOLD_", str(MIB // 8))  # glibc's own, without the learning
+    patch.setenv("MALLOC_TRIM_THRESHOLD_", str(MIB // 8))
 
 
 def bare_python(interpreters: int, threads: int) -> int:

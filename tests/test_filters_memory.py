@@ -10,7 +10,7 @@ import pytest
 
 from mod_python import _build
 from mod_python.testing import Server
-from tests.processes import MIB, memory, quiet
+from tests.processes import MIB, memory, quiet, steady_malloc
 from tests.test_memory import FLAT, ONE_CHILD, growth
 
 pytestmark = pytest.mark.heavy
@@ -95,7 +95,8 @@ AliasMatch ^/[a-z]+/(file.*)$ ${SITE}/$1
 
 
 @pytest.fixture
-def server(httpd: Httpd) -> Server:
+def server(httpd: Httpd, monkeypatch: pytest.MonkeyPatch) -> Server:
+    steady_malloc(monkeypatch)
     # A file with holes costs no disk.
     server = httpd(CONFIG, files={"module.py": MODULE, "file": b""}, listen=2, log_level="info", **ONE_CHILD)
     with (server.site / "file").open("r+b") as file:

@@ -15,7 +15,7 @@ import pytest
 
 from mod_python import _build
 from mod_python.testing import Server
-from tests.processes import MIB, PREFORK, at_once, http, memory, quiet
+from tests.processes import MIB, PREFORK, at_once, http, memory, quiet, steady_malloc
 
 Httpd = Callable[..., Server]
 
@@ -128,8 +128,9 @@ PythonHandler module
 
 
 @pytest.fixture
-def server(httpd: Httpd) -> Server:
+def server(httpd: Httpd, monkeypatch: pytest.MonkeyPatch) -> Server:
     """One child with handlers of all kinds."""
+    steady_malloc(monkeypatch)
     return httpd(CONFIG, files={"module.py": MODULE}, listen=4, log_level="info", **ONE_CHILD)
 
 
@@ -159,6 +160,7 @@ def round_trips(sock: socket.socket, count: int, lines: int) -> None:
         assert buffer == data
 
 
+@pytest.mark.heavy
 def test_a_million_messages_on_one_connection(server: Server) -> None:
     """One by one, so that the handler waits for each; and in windows, so that it buffers them."""
     with server.connect(1) as sock:
