@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -363,6 +364,32 @@ class TestUsers:
         assert users.first_unreadable([closed / "file"], user) is None
         assert users.first_unreadable([public_path / "absent"], user) is None
         assert os.geteuid() == 0
+
+    @pytest.mark.filterwarnings("error")
+    def test_any_name_and_a_process_with_threads(self, public_path: Path) -> None:
+        user = users.find_user()
+        assert user is not None
+        closed = public_path / "a 'b' \"$c\" -x\n"
+        closed.mkdir()
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+        try:
+            assert users.first_unreadable([closed], user) is None
+            closed.chmod(0o711)  # to be searched, not to be listed
+            assert users.first_unreadable([closed / "file"], user) is None
+            assert users.first_unreadable([closed], user) == closed
+        finally:
+            done.set()
+            thread.join()
+
+    def test_a_user_that_cannot_be_taken_on(self, public_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError("not permitted")
+
+        monkeypatch.setattr("mod_python.httpd.users.subprocess.run", refuse)
+        with pytest.raises(HttpdError, match="cannot become the user www-data .*: not permitted"):
+            users.first_unreadable([public_path], users.User("www-data", 33, 33))
 
     def test_refusal_names_the_remedy(self, public_path: Path) -> None:
         public_path.chmod(0o700)

@@ -3,7 +3,7 @@
 httpd's parent may be root, to bind low ports; its children, which run the user's
 code, never are. A path that is readable for root only (a virtual environment under
 ``/root``, say) would then fail late and obscurely, in a child, so it is looked for
-beforehand: by a short-lived process that has become that user, because only the
+beforehand: by a shell that runs as that user, because only the
 kernel knows all the rules (groups, access lists, mount options).
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,19 @@ __all__ = ["User", "check_readable", "find_user", "first_unreadable", "runtime_p
 #: Users for httpd's children, the first that exists: Debian's, httpd's own default
 #: since the eighties, and the one of Fedora, Alpine and others.
 DEFAULT_USERS = ("www-data", "nobody", "apache")
+
+# A program of its own, because this process may have threads and be forked by nothing else
+# safely. Arguments: "x" and a directory to be searched, or "r" and a file or directory to be read. What
+# is not there is not a matter of permission: whoever needs it says so better.
+_CHECK = """
+for word do
+    path=${word#?}
+    case $word in
+    x*) [ -x "$path" ];;
+    *) [ ! -e "$path" ] || { [ -r "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; }; };;
+    esac || { printf %s "$path"; exit; }
+done
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +91,25 @@ def first_unreadable(paths: Iterable[Path], user: User) -> Path | None:
     Returns:
         The topmost directory or the file that stands in the way, or None.
     """
-    groups = os.getgrouplist(user.name, user.gid)  # here: it takes locks of the C library's
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        # Nothing but system calls on what is already loaded: this is a fork of an
-        # arbitrary program. Whatever happens, it must not return from here.
-        status = 1
-        try:
-            os.setgroups(groups)
-            os.setgid(user.gid)
-            os.setuid(user.uid)
-            found = next((p for path in paths if (p := _unreadable(path)) is not None), None)
-            if found is not None:
-                os.write(writer, os.fsencode(found))
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise ConfigError(f"cannot become the user {user.name} to check what it can read")
-    return Path(os.fsdecode(answer)) if answer else None
+    words: dict[str, None] = {}  # in order, each once
+    for path in paths:
+        words.update(dict.fromkeys(f"x{parent}" for parent in reversed(path.parents)))
+        words[f"r{path}"] = None
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", _CHECK, "sh", *words],
+            user=user.uid,
+            group=user.gid,
+            extra_groups=os.getgrouplist(user.name, user.gid),
+            cwd="/",
+            env={},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(f"cannot become the user {user.name} to check what it can read: {error}") from None
+    return Path(os.fsdecode(done.stdout)) if done.stdout else None
 
 
 def check_readable(paths: Iterable[Path], user: User | None) -> None:
@@ -153,13 +162,3 @@ def group_name(user: User) -> str:
         return grp.getgrgid(user.gid).gr_name
     except KeyError:
         return str(user.gid)
-
-
-def _unreadable(path: Path) -> Path | None:
-    for parent in reversed(path.parents):
-        if not os.access(parent, os.X_OK):
-            return parent
-    if not path.exists():
-        return None  # not a matter of permission; whoever needs it says so better
-    wanted = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
-    return None if os.access(path, wanted) else path
