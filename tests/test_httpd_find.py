@@ -388,7 +388,7 @@ class TestUsers:
             raise PermissionError("not permitted")
 
         monkeypatch.setattr("mod_python.httpd.users.subprocess.run", refuse)
-        with pytest.raises(HttpdError, match="cannot become the user www-data .*: not permitted"):
+        with pytest.raises(HttpdError, match=r"cannot become the user www-data .*: not permitted"):
             users.first_unreadable([public_path], users.User("www-data", 33, 33))
 
     def test_refusal_names_the_remedy(self, public_path: Path) -> None:
