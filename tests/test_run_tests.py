@@ -160,6 +160,13 @@ class TestResults:
         assert result.skipped == 3
         assert not result.good
 
+    def test_a_file_that_is_skipped_has_its_reason(self, tmp_path: Path) -> None:
+        (tmp_path / "test_whole.py").write_text("import pytest\npytest.skip('needs it all', allow_module_level=True)\n")
+        run_pytest(tmp_path, "--junitxml=report.xml")
+        result = Result("a run")
+        assert results.add_report(result, tmp_path / "report.xml")
+        assert result.skips == {"needs it all": 1}
+
     def test_two_reports_add_up(self, result: Result, small_suite: Path) -> None:
         assert results.add_report(result, small_suite / "report.xml")
         assert (result.passed, len(result.failures), result.skips) == (6, 4, {"needs a tool": 6})

@@ -91,6 +91,7 @@ def check(command: list[str], port: int, accepted: tuple[int, ...]) -> None:
     """
     say(" ".join(command))
     # A session of its own: the signal reaches everything the terminal's Ctrl-C would reach.
+    start = time.monotonic()
     server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         if not wait_for(lambda: server.poll() is not None or answers(port), SETUP_TIMEOUT):
@@ -100,6 +101,7 @@ def check(command: list[str], port: int, accepted: tuple[int, ...]) -> None:
         answer = talk(port)
         if answer != LINE:
             fail(f"sent {LINE!r} and got {answer!r}")
+        seconds = time.monotonic() - start
         os.killpg(server.pid, signal.SIGINT)
         try:
             status = server.wait(STOP_TIMEOUT)
@@ -115,7 +117,7 @@ def check(command: list[str], port: int, accepted: tuple[int, ...]) -> None:
         if not group_is_gone(server.pid):
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
-    say(f"answered {answer!r}, and ended with status {status}")
+    say(f"answered {answer!r} after {seconds:.0f} s, and ended with status {status}")
 
 
 def main() -> int:

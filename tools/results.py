@@ -7,6 +7,7 @@ It goes from one process to another, or out of a chroot, as a JSON file.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -96,11 +97,18 @@ def add_report(result: Result, report: Path) -> bool:
             name = f"{case.get('classname')}::{case.get('name')}"
             result.failures.append(f"{name}: {_first_line(problem.get('message'))}")
         if skipped is not None:
-            skips[_first_line(skipped.get("message"))] += 1
+            skips[_why_skipped(skipped)] += 1
         elif not problems:
             result.passed += 1
     result.skips = dict(sorted(skips.items()))
     return True
+
+
+def _why_skipped(skipped: ElementTree.Element) -> str:
+    """Read the reason; that of a file skipped as a whole is in the text: ('FILE', LINE, 'Skipped: REASON')."""
+    whole_file = re.search(r"'Skipped: (.*)'\)$", skipped.text or "", re.DOTALL)
+    message = skipped.get("message")
+    return _first_line(whole_file[1] if whole_file and message == "collection skipped" else message)
 
 
 def _first_line(reason: str | None) -> str:
