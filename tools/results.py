@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+_WHOLE_FILE = "collection skipped"  # pytest's message for a file that is skipped as a whole
 LONGEST_REASON = 200  # characters of a reason in the summary; the whole of it is further up
 
 
@@ -75,12 +76,13 @@ def read(path: Path) -> Result:
         raise ValueError(f"{path} is not the file of a result: {error}") from None
 
 
-def add_report(result: Result, report: Path) -> bool:
+def add_report(result: Result, report: Path, *, whole_files: bool = True) -> bool:
     """Count the tests of one report.
 
     Args:
         result: what they are added to.
         report: what pytest wrote with --junitxml.
+        whole_files: count files that are skipped as a whole. Each part of a run meets them.
 
     Returns:
         Whether there was a report: a run that was broken off writes none.
@@ -97,7 +99,8 @@ def add_report(result: Result, report: Path) -> bool:
             name = f"{case.get('classname')}::{case.get('name')}"
             result.failures.append(f"{name}: {_first_line(problem.get('message'))}")
         if skipped is not None:
-            skips[_why_skipped(skipped)] += 1
+            if whole_files or skipped.get("message") != _WHOLE_FILE:
+                skips[_why_skipped(skipped)] += 1
         elif not problems:
             result.passed += 1
     result.skips = dict(sorted(skips.items()))
@@ -108,7 +111,7 @@ def _why_skipped(skipped: ElementTree.Element) -> str:
     """Read the reason; that of a file skipped as a whole is in the text: ('FILE', LINE, 'Skipped: REASON')."""
     whole_file = re.search(r"'Skipped: (.*)'\)$", skipped.text or "", re.DOTALL)
     message = skipped.get("message")
-    return _first_line(whole_file[1] if whole_file and message == "collection skipped" else message)
+    return _first_line(whole_file[1] if whole_file and message == _WHOLE_FILE else message)
 
 
 def _first_line(reason: str | None) -> str:

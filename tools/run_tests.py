@@ -130,7 +130,7 @@ def _run_part(combination: Combination, part: str, arguments: list[str], report:
     print(f"-- {'tests that share the machine' if part == 'together' else 'tests that run alone'}", flush=True)
     status = subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode
     before = len(result.failures)
-    reported = results.add_report(result, report)
+    reported = results.add_report(result, report, whole_files=part == "together")
     # A status without a failed test: pytest itself was stopped, or could not collect.
     if status not in (0, _NO_TESTS) and not (reported and len(result.failures) > before):
         result.problem = f"pytest ended with status {status} in the part {part!r}"
