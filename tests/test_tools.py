@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import environments, pythons, system
+from tools import bootstrap, environments, pythons, system
 from tools.environments import Environment
 
 
@@ -178,3 +178,13 @@ def test_programs_of_tests_are_installed_for_tests_only(monkeypatch: pytest.Monk
     monkeypatch.setattr("tools.system.shutil.which", lambda program: None)
     assert set(system.missing(tests=False)) == set(system.TOOLS.values())
     assert set(system.missing(tests=True)) == {*system.TOOLS.values(), *system.TEST_TOOLS.values()}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_python_is_installed_with_the_other_packages(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = pythons.Python("python3", (3, 11, 2), "/usr/bin/python3", "/usr", "") if there else None
+    monkeypatch.setattr("tools.bootstrap.environments.existing", lambda: None)
+    monkeypatch.setattr("tools.bootstrap.pythons.choose", lambda given, *, for_others: (python, []))
+    monkeypatch.setattr("tools.bootstrap.system.missing", lambda *, tests: ["gcc"])
+    assert bootstrap.packages(None, tests=False) == (["gcc"] if there else ["gcc", *system.PYTHON_PACKAGES])
+    assert bootstrap.packages("python3.12", tests=False) == ["gcc"]

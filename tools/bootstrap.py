@@ -16,8 +16,23 @@ import sys
 from . import environments, pythons, system
 
 
+def packages(given: str | None, *, tests: bool) -> list[str]:
+    """List the packages to install, in one go.
+
+    Args:
+        given: the Python that the user asked for, or None; then it may have to be installed.
+        tests: with what tests and linters need.
+    """
+    lacking = system.missing(tests=tests)
+    if not given and environments.existing() is None:
+        python, _ = pythons.choose(None, for_others=system.is_root())
+        if python is None:
+            lacking += system.PYTHON_PACKAGES
+    return lacking
+
+
 def choose_python(given: str | None) -> pythons.Python:
-    """Choose the Python for .venv; install Debian's if there is none that will do.
+    """Choose the Python for .venv.
 
     Args:
         given: the one that the user asked for, or None.
@@ -34,8 +49,6 @@ def choose_python(given: str | None) -> pythons.Python:
         if kept is not None:
             return kept
     python, passed = pythons.choose(given, for_others=for_others)
-    if python is None and not given and system.install(list(system.PYTHON_PACKAGES)):
-        python, passed = pythons.choose(None, for_others=for_others)
     if python is None:
         oldest = ".".join(map(str, pythons.OLDEST))
         what = f"PYTHON={given} cannot be used" if given else f"no Python {oldest} or later can be used here"
@@ -69,11 +82,12 @@ def main(words: list[str]) -> None:
         # Root's umask may be 077, and httpd's children read what is made here.
         os.umask(0o022)
     system.check_checkout()
-    lacking = system.missing(tests=tests)
+    given = os.environ.get("PYTHON") or None
+    lacking = packages(given, tests=tests)
     if lacking and not system.install(lacking):
         without = "; the tests that need them are skipped" if tests else ""
         system.say(f"not installed, for want of root or of apt: {' '.join(lacking)}{without}")
-    environment = environments.development(choose_python(os.environ.get("PYTHON") or None), tests=tests)
+    environment = environments.development(choose_python(given), tests=tests)
     facts = "from mod_python import version as v; print(v.HTTPD_VERSION, v.HTTPD)"
     number, binary = environment.ask("-c", facts).split(" ", 1)
     system.say(f"ready: {environment.base.name}, httpd {number} ({binary})")
