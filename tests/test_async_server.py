@@ -18,6 +18,8 @@ from mod_python.testing import Server
 from tests.processes import PREFORK, THREADED, interpreters, open_files, quiet
 from tests.scripted import TIMEOUT, receive_all, receive_exactly, reset
 
+pytestmark = pytest.mark.long
+
 Httpd = Callable[..., Server]
 
 ECHO = """

@@ -12,6 +12,8 @@ import pytest
 from mod_python.testing import Server
 from tests.servers import running
 
+pytestmark = pytest.mark.long
+
 NEW = (
     "from mod_python import apache\nVALUE = {value!r}\ndef handler(req):\n    req.write(VALUE)\n    return apache.OK\n"
 )

@@ -22,6 +22,8 @@ from mod_python.testing import Server
 from tests.processes import PREFORK, THREADED, at_once, bare_python, http, interpreters, memory, quiet
 from tests.servers import running
 
+pytestmark = pytest.mark.long
+
 #: Clients of each kind that come at once.
 CLIENTS = 40
 

@@ -20,6 +20,8 @@ from mod_python.testing import client
 from tests.projects import Project, project
 from tests.serving import TIMEOUT, alive, command, environment
 
+pytestmark = pytest.mark.long
+
 __all__ = ["project"]
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")

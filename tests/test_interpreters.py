@@ -17,6 +17,8 @@ from mod_python.httpd.config import module_so
 from mod_python.testing import Server
 from tests.processes import PREFORK, at_once, at_same_time, http, interpreters, quiet
 
+pytestmark = pytest.mark.long
+
 Httpd = Callable[..., Server]
 
 #: The kit has every handler run in main_interpreter unless told otherwise; tests of the

@@ -17,6 +17,8 @@ from mod_python.testing import Server
 from tests.processes import PREFORK, at_once, at_same_time
 from tests.servers import running
 
+pytestmark = pytest.mark.long
+
 Httpd = Callable[..., Server]
 
 HANDLERS = """

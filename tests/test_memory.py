@@ -18,6 +18,8 @@ from mod_python import _build
 from mod_python.testing import Server
 from tests.processes import MIB, PREFORK, at_same_time, http, memory, quiet, steady_malloc
 
+pytestmark = pytest.mark.long
+
 Httpd = Callable[..., Server]
 
 #: Growth that is taken for none, in bytes.

@@ -12,6 +12,8 @@ from mod_python.testing import Server
 from tests import chromium
 from tests.servers import running
 
+pytestmark = pytest.mark.long
+
 SHOP = '''
 """A shop that has run out of coffee."""
 

@@ -29,6 +29,8 @@ from mod_python.testing import Server
 from tests.native_modules import compiled
 from tests.processes import PREFORK, THREADED, asleep, at_once, http, quiet
 
+pytestmark = pytest.mark.long
+
 Httpd = Callable[..., Server]
 
 RESTARTS = 20 if THREADED else 4

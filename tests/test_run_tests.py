@@ -36,7 +36,7 @@ def test_alone(): pass
 def test_heavy(): pass
 """
 
-INI = "[pytest]\nmarkers =\n    heavy: takes long\n    alone: cannot share the machine\n"
+INI = "[pytest]\nmarkers =\n    heavy: does much\n    long: takes long\n    alone: cannot share the machine\n"
 
 
 @pytest.fixture
@@ -118,12 +118,13 @@ class TestParts:
         assert re.search(r"2 failed|1 failed", done.stdout)
         assert done.returncode == 1
 
-    def test_heavy_files_come_first(self, small_suite: Path) -> None:
+    def test_long_files_come_first(self, small_suite: Path) -> None:
         (small_suite / "test_a.py").write_text("def test_light(): pass\n")
+        (small_suite / "test_b.py").write_text("def test_1(): pass\ndef test_2(): pass\n")
+        (small_suite / "test_c.py").write_text("import pytest\npytestmark = pytest.mark.long\ndef test_long(): pass\n")
         done = run_pytest(small_suite, "--collect-only")
         names = re.findall(r"^test_\w+\.py(?=::)", done.stdout, re.M)
-        assert names[0] == "test_some.py"
-        assert names[-1] == "test_a.py"
+        assert list(dict.fromkeys(names)) == ["test_some.py", "test_c.py", "test_b.py", "test_a.py"]
 
     def test_a_seed_decides_the_order(self, tmp_path: Path) -> None:
         (tmp_path / "pytest.ini").write_text(INI)

@@ -22,6 +22,8 @@ from mod_python.testing import client
 from tests import needs
 from tests.serving import COMMAND, TIMEOUT, Serve, alive, command, echo, environment, free_port, get
 
+pytestmark = pytest.mark.long
+
 ECHO = """\
 from mod_python import apache
 

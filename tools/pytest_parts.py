@@ -3,8 +3,8 @@
     python -m pytest -p tools.pytest_parts --part=together --without-heavy
 
 `--part=together` leaves out the tests that are marked `alone`, which cannot share the machine with
-others; `--part=alone` runs only those. Files with heavy tests come first, then those with many tests:
-a long file that starts last would leave the other processes without work at the end.
+others; `--part=alone` runs only those. Files with tests that are marked `heavy` or `long` come first, then those
+with many tests: a long file that starts last would leave the other processes without work at the end.
 
 With the environment variable MOD_PYTHON_TEST_SEED, files and the tests in them start in a random order,
 the same for the same seed (tools/repeat.py).
@@ -57,11 +57,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
     seed = os.environ.get("MOD_PYTHON_TEST_SEED")
     shuffled = _shuffled(kept, seed) if seed else kept
-    heavy = {item.path for item in kept if item.get_closest_marker("heavy")}
+    first = {item.path for item in kept for mark in ("heavy", "long") if item.get_closest_marker(mark)}
     number = Counter(item.path for item in kept)
     if seed:
         number.clear()
-    items[:] = sorted(shuffled, key=lambda item: (item.path not in heavy, -number[item.path]))
+    items[:] = sorted(shuffled, key=lambda item: (item.path not in first, -number[item.path]))
 
 
 def _shuffled(items: list[pytest.Item], seed: str) -> list[pytest.Item]:
