@@ -87,10 +87,11 @@ class FakeChroot(Chroot):
 def run_pytest(directory: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run pytest with the plugin."""
     # Other plugins of the environment would only cost time.
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ}
-    environ.pop("PYTEST_XDIST_WORKER", None)
+    ours = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    for name in ("PYTEST_XDIST_WORKER", "MOD_PYTHON_TEST_SEED"):  # of the run that this test is in
+        ours.pop(name, None)
     command = [sys.executable, "-m", "pytest", "-rN", "-q", "-p", "xdist", "-p", "tools.pytest_parts", *arguments]
-    return subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=directory, env={**ours, **environ}, capture_output=True, text=True, check=False)
 
 
 class TestParts:
