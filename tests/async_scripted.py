@@ -162,6 +162,7 @@ def async_scripted(config: str = "", **arguments: Any) -> Iterator[AsyncScripted
     arguments["options"] = {**SLOW_MACHINE, **arguments.get("options", {})}
     with running(config, **arguments) as server:
         kit = AsyncScripted(server)
+        server.wait_for_log("AH00094")
         assert kit.value("return 1") == 1  # the loop has started
         yield kit
 

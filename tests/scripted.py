@@ -146,7 +146,11 @@ class Scripted:
 def scripted(config: str = "") -> Iterator[Scripted]:
     """Run such a server."""
     with running(config, handler=HANDLER, listen=2, tls=[1], processes=1) as server:
-        yield Scripted(server)
+        kit = Scripted(server)
+        # What is logged of the start, and of the first connection's interpreter, is there before the first test.
+        server.wait_for_log("AH00094")
+        assert kit.value("return 1") == 1
+        yield kit
 
 
 @contextlib.contextmanager
