@@ -63,6 +63,7 @@ print("after")
     "status.py": 'print("Status: 404 Gone Fishing\\nContent-Type: text/plain\\nX-A: 1\\n\\nnot here", end="")\n',
     "location.py": 'print("Location: https://example.com/\\n")\n',
     "moved.py": 'print("Status: 301 Moved\\nLocation: /elsewhere\\n")\n',
+    "breaks.py": 'print("Content-Type: text/plain\\n\\nstarted")\nraise ValueError("another script broke")\n',
     "fails.py": 'print("Content-Type: text/plain\\n\\nstarted")\nraise ValueError("the script broke")\n',
     "syntax.py": "if\n",
     "wrapped.py": """
@@ -322,8 +323,8 @@ def test_everything_is_undone(server: Server, clean: Any) -> None:
     assert look(server) == clean
     assert server.get("/replaces.py").text == "replaced\n"
     assert look(server) == clean
-    server.get("/fails.py")
-    server.allow("the script broke")
+    server.get("/breaks.py")
+    server.allow("another script broke")
     assert look(server) == clean
     assert server.get("/plain.py").text == "the text\n"
 

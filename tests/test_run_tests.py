@@ -88,7 +88,11 @@ def run_pytest(directory: Path, *arguments: str, **environ: str) -> subprocess.C
     """Run pytest with the plugin."""
     # Other plugins of the environment would only cost time.
     ours = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    for name in ("PYTEST_XDIST_WORKER", "MOD_PYTHON_TEST_SEED"):  # of the run that this test is in
+    for name in (
+        "PYTEST_XDIST_WORKER",
+        "MOD_PYTHON_TEST_SEED",
+        "MOD_PYTHON_TEST_SHUFFLE",
+    ):  # of the run that this test is in
         ours.pop(name, None)
     command = [sys.executable, "-m", "pytest", "-rN", "-q", "-p", "xdist", "-p", "tools.pytest_parts", *arguments]
     return subprocess.run(command, cwd=directory, env={**ours, **environ}, capture_output=True, text=True, check=False)
@@ -127,13 +131,14 @@ class TestParts:
         names = re.findall(r"^test_\w+\.py(?=::)", done.stdout, re.M)
         assert list(dict.fromkeys(names)) == ["test_some.py", "test_c.py", "test_b.py", "test_a.py"]
 
-    def test_a_seed_decides_the_order(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("shuffle", ["files", "tests"])
+    def test_a_seed_decides_the_order(self, tmp_path: Path, shuffle: str) -> None:
         (tmp_path / "pytest.ini").write_text(INI)
         for name in "abcdef":
             (tmp_path / f"test_{name}.py").write_text("def test_1(): pass\ndef test_2(): pass\n")
 
         def order(seed: str) -> list[str]:
-            done = run_pytest(tmp_path, "--collect-only", MOD_PYTHON_TEST_SEED=seed)
+            done = run_pytest(tmp_path, "--collect-only", MOD_PYTHON_TEST_SEED=seed, MOD_PYTHON_TEST_SHUFFLE=shuffle)
             return re.findall(r"^test_\w+\.py::\w+", done.stdout, re.M)
 
         assert order("1") == order("1")
@@ -141,6 +146,8 @@ class TestParts:
         assert len({tuple(order(seed)) for seed in "123"}) > 1
         files = [name.partition("::")[0] for name in order("1")]
         assert files[::2] == files[1::2], "the tests of a file stay together"
+        in_order = all(name.endswith("1") for name in order("1")[::2])
+        assert in_order == (shuffle == "files")
 
 
 class TestResults:
@@ -344,7 +351,7 @@ class TestRepeat:
         """The results that the runs will have."""
         monkeypatch.setattr(repeat, "main_environment", lambda: Environment(".venv", python(11)))
         monkeypatch.setattr(repeat, "httpd_of", lambda _: run_tests.Httpd("2.4.62", "/httpd", "PATH", ["event"]))
-        for name in ("PYTHONHASHSEED", "MOD_PYTHON_TEST_SEED"):
+        for name in ("PYTHONHASHSEED", "MOD_PYTHON_TEST_SEED", "MOD_PYTHON_TEST_SHUFFLE"):
             monkeypatch.setenv(name, "")  # and restored after the test
         coming: list[Result] = []
         monkeypatch.setattr(repeat, "run", lambda *_: coming.pop(0))

@@ -6,8 +6,8 @@
 others; `--part=alone` runs only those. Files with tests that are marked `heavy` or `long` come first, then those
 with many tests: a long file that starts last would leave the other processes without work at the end.
 
-With the environment variable MOD_PYTHON_TEST_SEED, files and the tests in them start in a random order,
-the same for the same seed (tools/repeat.py).
+With the environment variable MOD_PYTHON_TEST_SEED, files start in a random order, the same for the same seed
+(tools/repeat.py); with MOD_PYTHON_TEST_SHUFFLE=tests, so do the tests in each file.
 
 Instead of a dot for each test there is one line that counts, and each failure as soon as it is known.
 """
@@ -65,15 +65,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _shuffled(items: list[pytest.Item], seed: str) -> list[pytest.Item]:
-    """Change the order of files, and of the tests in each."""
+    """Change the order of files, and of the tests in each if that is asked for."""
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
     generator = random.Random(seed)
     groups = list(files.values())
     generator.shuffle(groups)
-    for group in groups:
-        generator.shuffle(group)
+    if os.environ.get("MOD_PYTHON_TEST_SHUFFLE") == "tests":
+        for group in groups:
+            generator.shuffle(group)
     return [item for group in groups for item in group]
 
 

@@ -3,8 +3,9 @@
     .venv/bin/python -m tools.repeat --times 10 [--mpm prefork] [--log FILE] [-- pytest arguments]
 
 Nothing is run a second time because it failed. Each run has a seed, which sets what is random
-in it: Python's hashes (the order of sets), and the order in which files of tests start. The line of each
-run has the seed and the counts; a run with the same seed starts in the same way:
+in it: Python's hashes (the order of sets), and the order in which files of tests start; with --shuffle also
+that of the tests in each file. The line of each run has the seed and the counts; a run with the same
+seed starts in the same way:
 
     .venv/bin/python -m tools.repeat --times 1 --seed 4711
 
@@ -58,6 +59,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--times", type=int, default=10, help="how many runs")
     parser.add_argument("--mpm", help="event, worker or prefork")
     parser.add_argument("--seed", type=int, help="of the first run; the next ones count up from it")
+    parser.add_argument("--shuffle", action="store_true", help="shuffle the tests of each file, too")
     parser.add_argument("--log", type=Path, default=LOG, help="a file that gets a line for each run")
     add_options(parser)
     options = parser.parse_args(words)
@@ -67,6 +69,7 @@ def main(words: list[str]) -> int:
     if combination.mpm not in httpd.mpms:
         system.fail(f"{httpd.binary} has no MPM {combination.mpm}; it has {', '.join(httpd.mpms)}.")
     first = options.seed if options.seed is not None else random.randrange(MAX_SEED // 2)
+    os.environ["MOD_PYTHON_TEST_SHUFFLE"] = "tests" if options.shuffle else "files"
     counts: set[tuple[int, int]] = set()
     good = True
     for number in range(options.times):
