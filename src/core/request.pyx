@@ -286,7 +286,10 @@ cdef class Request(RequestFacts):
     def get_basic_auth_pw(self):
         """The password of Basic authentication; sets user and ap_auth_type.
 
-        Can be called in any phase.  The password was not checked by anybody.
+        Can be called in any phase.  The password was not checked by anybody.  So
+        user and ap_auth_type stay after the handler only where an authentication
+        handler returns OK, and from the content handler on; elsewhere they are what
+        they were before.
 
         Returns:
             The password, each byte a character; None if the client sent none
@@ -314,8 +317,7 @@ cdef class Request(RequestFacts):
             return None
         if not colon or b"\0" in user or b"\0" in password:
             return None                 # a C string would end there
-        r.user = self.kept(user)
-        r.ap_auth_type = self.kept(b"Basic")
+        mp_claim_user(r, self.kept(user), self.kept(b"Basic"))
         return password.decode("latin-1")
 
     def get_remote_host(self, int type=1, str_is_ip=None):

@@ -155,6 +155,20 @@ apr_status_t mp_keep_buckets(apr_bucket_brigade *bb, apr_pool_t *pool)
     return APR_SUCCESS;
 }
 
+static int call_function(mp_filter_run *run)
+{
+    request_rec *r = run->f->r;
+    mp_user before = { NULL, NULL };
+    int status;
+
+    if (r)
+        before = mp_user_before(r);
+    status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
+    if (r)
+        mp_take_back_user(r, before);
+    return status;
+}
+
 /* Python could not be called. */
 static int not_called(const mp_filter_run *run, int status)
 {
@@ -271,7 +285,7 @@ static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb)
     }
     run->in = bb;
     run->running = 1;
-    status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
+    status = call_function(run);
     run->running = 0;
     run->in = NULL;
     if (not_called(run, status)) {
@@ -413,7 +427,7 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
               : run->mode == AP_MODE_GETLINE ? 0 : AP_IOBUFSIZE;
     run->fetched = run->again = run->progress = 0;
     run->running = 1;
-    status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
+    status = call_function(run);
     run->running = 0;
     if (not_called(run, status))
         return refuse_input(f);

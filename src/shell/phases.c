@@ -152,11 +152,57 @@ static int goes_on(mp_phase phase, int status)
     }
 }
 
+mp_user mp_user_before(const request_rec *r)
+{
+    mp_user user = { r->user, r->ap_auth_type };
+
+    return user;
+}
+
+void mp_claim_user(request_rec *r, char *name, char *auth_type)
+{
+    r->user = name;
+    r->ap_auth_type = auth_type;
+    mp_note_request(r)->claimed = name;
+}
+
+void mp_take_back_user(request_rec *r, mp_user before)
+{
+    mp_record *record = mp_request_record(r);
+
+    /* The very string, not one like it. */
+    if (record && record->claimed && record->claimed == r->user) {
+        r->user = before.name;
+        r->ap_auth_type = before.auth_type;
+    }
+}
+
+/* Whether the user that a handler of a phase has read from the request stays.  An
+ * authentication handler vouches for it.  From the content handler on, nobody
+ * decides by it any more; pages and logs show it. */
+static int keeps_user(mp_phase phase, int status)
+{
+    switch (phase) {
+    case MP_AUTHEN:
+        return status == OK;
+    case MP_CONTENT:
+    case MP_LOG:
+    case MP_CLEANUP:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
                             const mp_hlist *list, const char *ext)
 {
     mp_call call = { .phase = phase, .r = r, .c = r->connection, .list = list, .ext = ext };
+    mp_user before = mp_user_before(r);
     int status = mp_python_call(interp, MP_CALL_REQUEST, &call);
+
+    if (!keeps_user(phase, status))
+        mp_take_back_user(r, before);
 
     if (call.rest && !APR_BRIGADE_EMPTY(call.rest)) {
         /* Output that was queued and not flushed.  With an error status httpd

@@ -27,7 +27,11 @@ static int ask(mp_what what, mp_auth_call *call)
     mp_interp *interp = mp_interpreter_of_request(call->r, mp_dir_conf_of(call->r),
                                              call->list->handlers[0].section);
 
-    return mp_python_call(interp, what, call);
+    mp_user before = mp_user_before(call->r);
+    int answer = mp_python_call(interp, what, call);
+
+    mp_take_back_user(call->r, before);
+    return answer;
 }
 
 /* ---- authentication ------------------------------------------------------- */

@@ -357,6 +357,7 @@ typedef struct mp_record {
     const char *no_file;        /* request: its URI path, if a <Location> for it makes
                                  * its content; or NULL */
     int at_end;                 /* request: end_of_request() is registered */
+    const char *claimed;        /* request: r->user as get_basic_auth_pw() has set it, or NULL */
     int gone;                   /* its objects were detached: there are no more */
     conn_rec *c;                /* connection: from here on for one that is suspended, */
     struct mp_loop *loop;       /* see suspend.c; who serves it */
@@ -507,6 +508,23 @@ MP_API void mp_add_cleanups(request_rec *r, mp_slot *slot);
 /* Whether Python code of handlers or filters may yet see a request, or another
  * one may lead to it, after its content handler has succeeded. */
 MP_API int mp_seen_later(request_rec *r);
+
+/* ---- the user that a request claims -------------------------------------- */
+
+/* The user of a request, before a call into Python. */
+typedef struct mp_user {
+    char *name;
+    char *auth_type;
+} mp_user;
+
+/* get_basic_auth_pw() sets r->user to what the client claims, which nobody has
+ * checked.  mod_authz_core would take it for an authenticated user, and so would
+ * everything that reads REMOTE_USER.  So it is taken back after the call, unless
+ * that is of an authentication handler that has succeeded.  A handler that sets
+ * req.user itself has decided. */
+MP_API void mp_claim_user(request_rec *r, char *name, char *auth_type);
+mp_user mp_user_before(const request_rec *r);
+void mp_take_back_user(request_rec *r, mp_user before);
 
 /* The interpreter for a request and a directive in a section (NULL: unknown),
  * and for a connection. */
