@@ -13,6 +13,7 @@
 #include <http_connection.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <http_ssl.h>
 #include <util_filter.h>
 
 APLOG_USE_MODULE(python);
@@ -34,6 +35,35 @@ mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf)
 
 /* ---- connections --------------------------------------------------------- */
 
+static mp_record *note_conn(conn_rec *c);
+
+/* Runs when mod_ssl has decided that a connection is to speak TLS. */
+static int note_tls(conn_rec *c, void *csd)
+{
+    mp_server_conf *conf = mp_server_conf_of(c->base_server);
+
+    (void)csd;
+    if (conf->connection && !c->master && !c->outgoing && ap_ssl_conn_is_ssl(c))
+        note_conn(c)->tls = 1;
+    return DECLINED;
+}
+
+/* Whether a connection was to speak TLS and does not.  If the client sends plain
+ * HTTP, mod_ssl turns itself off and counts on its own hooks for requests to answer
+ * with an error page, without a handshake and without asking for a certificate.  After
+ * another handshake that failed it waits for the next read to fail. */
+static int is_without_its_tls(conn_rec *c, const mp_record *record)
+{
+    const char *cipher;
+
+    if (!record || !record->tls)
+        return 0;
+    if (!ap_ssl_conn_is_ssl(c) || c->aborted)
+        return 1;
+    cipher = ap_ssl_var_lookup(c->pool, c->base_server, c, NULL, "SSL_CIPHER");
+    return !cipher || !*cipher;
+}
+
 static int process_connection(conn_rec *c)
 {
     mp_server_conf *conf = mp_server_conf_of(c->base_server);
@@ -51,6 +81,11 @@ static int process_connection(conn_rec *c)
     record = mp_conn_record(c);
     if (record && record->declined)
         return DECLINED;
+    if (is_without_its_tls(c, record)) {
+        /* httpd answers, or closes the connection, as if there were no handler. */
+        record->declined = 1;
+        return DECLINED;
+    }
     call.list = conf->connection;
     interp = mp_interpreter_of_conn(conf);
     status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
@@ -258,6 +293,11 @@ mp_record *mp_note_request(request_rec *r)
     return note(r->request_config, r->pool);
 }
 
+static mp_record *note_conn(conn_rec *c)
+{
+    return note(c->conn_config, c->pool);
+}
+
 static mp_slot *find_slot(mp_record *record, apr_pool_t *pool, mp_interp *interp)
 {
     mp_slot *slot, *empty = NULL;
@@ -430,6 +470,7 @@ void mp_register_hooks(apr_pool_t *p)
     mp_register_exports();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_pre_connection(note_tls, after_ssl, NULL, APR_HOOK_LAST);
     mp_register_phases();
     mp_register_providers(p);
 }

@@ -353,6 +353,7 @@ typedef struct mp_record {
     mp_slot slot;               /* the first; nearly always it is the only one */
     int declined;               /* connection: its handler declined, so it carries
                                  * HTTP from then on */
+    int tls;                    /* connection: it was to speak TLS, for a Python handler */
     int init_ran;               /* request: PythonInitHandler had its turn */
     const char *no_file;        /* request: its URI path, if a <Location> for it makes
                                  * its content; or NULL */
