@@ -3,7 +3,7 @@
 #
 #     make run       the echo server on 127.0.0.1:7000
 #     make test      linters, types, and the whole suite on one MPM: minutes
-#     make test-all  linters, types, and the suite on every MPM, httpd and Python
+#     make test-all  linters, types, and the suite on every MPM and on other httpds and Pythons
 #     make repeat    the suite TIMES times (10), to find tests that depend on chance
 #     make fuzz      random tables, options and bytes, for SECONDS (600)
 #     make soak      mixed load on one child for SOAK seconds (3600)

@@ -409,13 +409,24 @@ class TestSettings:
         assert (chroot.path / "etc/resolv.conf").read_text() == "inside"
         assert (chroot.path / "etc/resolv.conf").stat().st_mode & 0o777 == 0o600
 
+    def test_the_directory_of_chroots_must_be_ours_alone(self, fake: Fake) -> None:
+        fake.base.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fake.base.chmod(0o755)
+        fake.prepare()
+        assert fake.base.stat().st_mode & 0o777 == 0o755, "one that was there stays as it is"
+        fake.base.chmod(0o777)
+        with pytest.raises(ChrootUnavailable, match="can be written to by other users"):
+            fake.prepare()
+
     def test_the_environment_of_a_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
         monkeypatch.setenv("PYTHONPATH", "/somewhere")
-        words = Chroot("sid", tmp_path).command(["true", "a b"], {"PYTHON": "python3.15"}, "/srv")
-        assert "https_proxy=http://proxy.example:3128" in words
-        assert "PYTHON=python3.15" in words
-        assert not any(word.startswith("PYTHONPATH=") for word in words)
+        words = Chroot("sid", tmp_path).command(["true", "a b"], "/srv")
+        environ = Chroot.environ({"PYTHON": "python3.15"})
+        assert environ["https_proxy"] == "http://proxy.example:3128"
+        assert environ["PYTHON"] == "python3.15"
+        assert "PYTHONPATH" not in environ
+        assert not any("proxy" in word for word in words), "every user can read a command line"
         assert words[-3:] == ["/srv", "true", "a b"]
 
 

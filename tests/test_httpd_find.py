@@ -383,7 +383,23 @@ class TestUsers:
             done.set()
             thread.join()
 
-    def test_a_user_that_cannot_be_taken_on(self, public_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_a_link_leads_to_counts(self, public_path: Path) -> None:
+        user = users.find_user()
+        assert user is not None
+        closed = public_path / "closed"
+        (closed / "deep").mkdir(parents=True)
+        (closed / "deep" / "file").touch()
+        file, directory, twice = (public_path / name for name in ("file", "directory", "twice"))
+        file.symlink_to(closed / "deep" / "file")
+        directory.symlink_to(closed / "deep")
+        twice.symlink_to(directory / "file")
+        for link in (file, directory, twice, directory / "file"):
+            assert users.first_unreadable([link], user) is None
+        closed.chmod(0o700)
+        for link in (file, directory, twice, directory / "file"):
+            assert users.first_unreadable([link], user) == closed
+
+    def test_failure_to_become_the_user(self, public_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError("not permitted")
 

@@ -106,12 +106,12 @@ def test_programs_of_hooks_come_with_the_extra_dev() -> None:
 
 
 def git_files() -> set[str]:
-    """The files that git has, or will have at the next ``git add -A``."""
+    """The files that git has: what else lies about is nobody's concern."""
     if not (ROOT / ".git").exists():
         pytest.skip("this tree is not a clone: there is no .git")
     # Said outright, so that git does not mind who owns the checkout.
     environ = {**os.environ, "GIT_DIR": str(ROOT / ".git"), "GIT_WORK_TREE": str(ROOT)}
-    command = [needs.program("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = [needs.program("git"), "ls-files", "-z", "--cached"]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
     return {name for name in done.stdout.split("\0") if name and (ROOT / name).exists()}
 

@@ -258,8 +258,40 @@ class TestRun:
 
     def test_wrong_arguments_are_a_problem(self, combination: run_tests.Combination) -> None:
         result = run_tests.run(combination, ["--no-such-option"], jobs=0)
-        assert result.problem == "pytest ended with status 4 in the part 'alone'"
+        assert result.problem.startswith("pytest ended with status 4 and without a report in the part 'together'; ")
         assert not result.good
+
+    def test_a_process_that_ends_early_is_a_problem(
+        self, combination: run_tests.Combination, small_suite: Path
+    ) -> None:
+        (small_suite / "test_end.py").write_text(
+            "import os\ndef test_end(): os._exit(0)\ndef test_bad(): assert False\n"
+        )
+        result = run_tests.run(combination, ["test_end.py"], jobs=0)
+        assert "without a report in the part 'together'" in result.problem
+        assert not result.good
+
+    def test_tests_that_do_not_run_are_a_problem(self, combination: run_tests.Combination) -> None:
+        result = run_tests.run(combination, ["--exitfirst"], jobs=0)
+        assert re.search(r"\d of 7 tests did not run in the part 'together'", result.problem)
+
+    def test_a_test_that_crashes_its_process_fails_once_and_the_others_run(
+        self, combination: run_tests.Combination, small_suite: Path
+    ) -> None:
+        (small_suite / "test_crash.py").write_text(
+            "import os\ndef test_before(): pass\ndef test_crash(): os.kill(os.getpid(), 9)\ndef test_after(): pass\n"
+        )
+        for name in "abc":
+            (small_suite / f"test_{name}.py").write_text("def test_1(): pass\ndef test_2(): pass\n")
+        result = run_tests.run(combination, ["-k", "crash or test_1 or test_2"], jobs=2)
+        assert result.passed == 8
+        [failure] = result.failures
+        assert "test_crash" in failure
+        assert result.problem == ""
+
+    def test_arguments_do_not_change_what_a_part_is(self, combination: run_tests.Combination) -> None:
+        result = run_tests.run(combination, ["-n", "2", "--part=alone", "-k", "test_good or test_alone"], jobs=0)
+        assert (result.passed, result.problem) == (2, "")
 
 
 class TestMatrix:
@@ -268,7 +300,6 @@ class TestMatrix:
         """The combinations that were run, on a machine where nothing is real."""
         httpd = run_tests.Httpd("2.4.62", "/httpd", "PATH", ["event", "prefork"])
         monkeypatch.setattr(matrix, "httpd_of", lambda environment: httpd)
-        monkeypatch.setattr(matrix, "later_pythons", lambda main: [python(12)])
         monkeypatch.delenv("MOD_PYTHON_TEST_PYPI", raising=False)
         for function in ("with_debug_build", "with_python", "with_pypi_httpd"):
             monkeypatch.setattr(f"tools.matrix.environments.{function}", lambda base: Environment(".venv-other", base))
@@ -279,7 +310,7 @@ class TestMatrix:
             ran.append(combination)
             return Result(str(combination))
 
-        return list(matrix.in_the_checkout(Environment(".venv", python(11)), rest=rest, run_it=run_it))
+        return list(matrix.in_the_checkout(Environment(".venv", python(11)), [python(12)], rest=rest, run_it=run_it))
 
     @pytest.mark.parametrize(("rest", "expected"), [(False, ["event", "prefork"]), (True, ["prefork"])])
     def test_nothing_runs_twice(self, ran: list[run_tests.Combination], rest: bool, expected: list[str]) -> None:
@@ -305,7 +336,18 @@ class TestMatrix:
         with pytest.raises(SystemExit, match="make test, which has not run here"):
             matrix.made_by_make_test()
         Result("event", passed=3).write(tmp_path / "result.json")
-        assert matrix.made_by_make_test() == [Result("event", passed=3)]
+        with pytest.raises(SystemExit, match="only a part of the suite"):
+            matrix.made_by_make_test()
+        Result("event", passed=3, whole=True).write(tmp_path / "result.json")
+        assert matrix.made_by_make_test() == [Result("event", passed=3, whole=True)]
+
+    def test_wrong_settings_are_refused(self) -> None:
+        assert matrix.wanted_chroot("0") is None
+        found = matrix.wanted_chroot("sid")
+        assert found is not None
+        assert found.release == "sid"
+        with pytest.raises(SystemExit, match="MOD_PYTHON_TEST_CHROOT: not the name of a release: '/srv'"):
+            matrix.wanted_chroot("/srv")
 
 
 class TestChroot:
@@ -318,7 +360,7 @@ class TestChroot:
     def test_the_newest_python_is_used(self, chroot: FakeChroot) -> None:
         chroot.outcome = Result("httpd 2.4.69, event, Python 3.15.2", passed=9, skips={"needs a tool": 1})
         result = matrix.in_a_chroot(chroot, ["-x"], 4)
-        assert chroot.installed == ["make", "python3", "python3.15-venv", "python3.15-dev"]
+        assert set(chroot.installed) == {"make", "python3", "python3.15-venv", "python3.15-dev"}
         assert chroot.commands == [
             "make setup-tests PYTHON=python3.15",
             ".venv/bin/python -m tools.run_tests --light --jobs 4 -- -x",

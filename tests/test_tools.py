@@ -176,8 +176,22 @@ def test_programs_of_tests_are_installed_for_tests_only(monkeypatch: pytest.Monk
     monkeypatch.setattr(system, "has_compiler", lambda: True)
     monkeypatch.setattr(system, "has_httpd", lambda: True)
     monkeypatch.setattr("tools.system.shutil.which", lambda program: None)
-    assert set(system.missing(tests=False)) == set(system.TOOLS.values())
-    assert set(system.missing(tests=True)) == {*system.TOOLS.values(), *system.TEST_TOOLS.values()}
+    assert set(system.missing()) == set(system.TOOLS.values())
+    assert set(system.missing_for_tests()) == set(system.TEST_TOOLS.values())
+
+
+def test_one_package_that_is_not_to_be_had_does_not_keep_the_others_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def install(packages: list[str]) -> bool:
+        asked.append(packages)
+        return "chromium" not in packages
+
+    monkeypatch.setattr(system, "install", install)
+    monkeypatch.setattr(system, "privileges", list)
+    monkeypatch.setattr("tools.system.shutil.which", lambda program: f"/usr/bin/{program}")
+    assert system.install_separately(["curl", "chromium", "git"]) == ["chromium"]
+    assert asked == [["curl", "chromium", "git"], ["curl"], ["chromium"], ["git"]]
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -185,6 +199,6 @@ def test_a_python_is_installed_with_the_other_packages(there: bool, monkeypatch:
     python = pythons.Python("python3", (3, 11, 2), "/usr/bin/python3", "/usr", "") if there else None
     monkeypatch.setattr("tools.bootstrap.environments.existing", lambda: None)
     monkeypatch.setattr("tools.bootstrap.pythons.choose", lambda given, *, for_others: (python, []))
-    monkeypatch.setattr("tools.bootstrap.system.missing", lambda *, tests: ["gcc"])
-    assert bootstrap.packages(None, tests=False) == (["gcc"] if there else ["gcc", *system.PYTHON_PACKAGES])
-    assert bootstrap.packages("python3.12", tests=False) == ["gcc"]
+    monkeypatch.setattr("tools.bootstrap.system.missing", lambda: ["gcc"])
+    assert bootstrap.packages(None) == (["gcc"] if there else ["gcc", *system.PYTHON_PACKAGES])
+    assert bootstrap.packages("python3.12") == ["gcc"]

@@ -9,7 +9,7 @@
     matrix        the suite on every httpd, MPM and Python: `make test-all`
     chroot        the suite in another release of Debian; network_settings: how it reaches the archives
     repeat        the suite again and again, to find tests that depend on chance
-    results       what came of a run of the suite, and how it is shown
+    results       the result of a run of the suite, and how it is shown
     pytest_parts  pytest's side of run_tests
     lint          the checks of .pre-commit-config.yaml
 

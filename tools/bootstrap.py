@@ -16,14 +16,13 @@ import sys
 from . import environments, pythons, system
 
 
-def packages(given: str | None, *, tests: bool) -> list[str]:
-    """List the packages to install, in one go.
+def packages(given: str | None) -> list[str]:
+    """List the packages that a server lacks.
 
     Args:
         given: the Python that the user asked for, or None; then it may have to be installed.
-        tests: with what tests and linters need.
     """
-    lacking = system.missing(tests=tests)
+    lacking = system.missing()
     if not given and environments.existing() is None:
         python, _ = pythons.choose(None, for_others=system.is_root())
         if python is None:
@@ -83,10 +82,13 @@ def main(words: list[str]) -> None:
         os.umask(0o022)
     system.check_checkout()
     given = os.environ.get("PYTHON") or None
-    lacking = packages(given, tests=tests)
+    lacking = packages(given)
     if lacking and not system.install(lacking):
-        without = "; the tests that need them are skipped" if tests else ""
-        system.say(f"not installed, for want of root or of apt: {' '.join(lacking)}{without}")
+        system.say(f"not installed: {' '.join(lacking)} (that takes root or sudo, and apt)")
+    if tests and (lacking := system.install_separately(system.missing_for_tests())):
+        system.say(
+            f"not installed: {' '.join(lacking)}; tests that need them are skipped, or fail where they must not be"
+        )
     environment = environments.development(choose_python(given), tests=tests)
     facts = "from mod_python import version as v; print(v.HTTPD_VERSION, v.HTTPD)"
     number, binary = environment.ask("-c", facts).split(" ", 1)

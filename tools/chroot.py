@@ -85,13 +85,13 @@ set +e
 chroot "$root" "$@"
 exit $?
 """
-# Whatever ends this program ends unshare, and the end of unshare that of process 1 of the namespace.
+# The kernel kills unshare when this program ends, and process 1 of the namespace when unshare ends.
 _NAMESPACES = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
 )
 # It mounts things, too, which do not stay if it fails.
-_DEBOOTSTRAP = (*_NAMESPACES, "--mount-proc", "debootstrap", "--variant=minbase")
+_DEBOOTSTRAP = (*_NAMESPACES, "--mount-proc", "debootstrap", "--variant=minbase", "--force-check-gpg")
 
 # Packages with a server in them must not start it (invoke-rc.d(8)).
 _POLICY = "#!/bin/sh\nexit 101\n"
@@ -148,6 +148,7 @@ def copy_files(source: Path, target: Path, names: Sequence[str]) -> None:
     """
     target.mkdir(mode=0o755, parents=True, exist_ok=True)
     listing = target / LISTING
+    names = [name for name in names if not name.endswith("/")]  # a repository inside this one, which git does not list
     before = listing.read_text(encoding="utf-8", errors="surrogateescape").split("\0") if listing.exists() else []
     for name in set(before) - set(names) - {""}:
         with contextlib.suppress(OSError):
@@ -161,7 +162,10 @@ def _copy_file(source: Path, target: Path, top: Path) -> None:
     """Copy one file or link, unless it is there already."""
     for directory in (*reversed(target.parents), target.parent):
         if directory != top and top in directory.parents and not directory.is_dir():
+            directory.unlink(missing_ok=True)  # a file of an earlier copy
             directory.mkdir(mode=0o755)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)  # a directory of an earlier copy
     if source.is_symlink():
         link = os.readlink(source)
         if not (target.is_symlink() and os.readlink(target) == link):
@@ -256,11 +260,14 @@ class Chroot:
                 if not self._within(file).is_symlink():
                     self._copy_setting(file)
         for file in network_settings.certificate_files(environ, pip, apt):
-            self._copy_setting(file)
+            # There may be private keys among them.
+            self._copy_setting(file, mode=0o644 if file.stat().st_mode & 0o004 else 0o600)
         for file in (Path("/etc/apt/auth.conf"), *sorted(Path("/etc/apt/auth.conf.d").glob("*.conf"))):
             self._copy_setting(file, mode=0o600)
-        self._write("etc/apt/apt.conf.d/99mod_python-chroot", apt)
-        self._write("etc/pip.conf", "[global]\n" + "".join(f"{name} = {_indent(pip[name])}\n" for name in pip))
+        # Addresses may have passwords in them, and httpd's children in the chroot need neither file.
+        self._write("etc/apt/apt.conf.d/99mod_python-chroot", apt, mode=0o600)
+        lines = "".join(f"{name} = {_indent(pip[name])}\n" for name in pip)
+        self._write("etc/pip.conf", f"[global]\n{lines}", mode=0o600)
         self._write("usr/sbin/policy-rc.d", _POLICY, mode=0o755)
         for bind in self._binds:
             self._within(Path(bind)).mkdir(parents=True, exist_ok=True)
@@ -324,21 +331,37 @@ class Chroot:
         with _umask(0o022):
             copy_files(root, self._within(Path(place)), checkout_files(root))
 
-    def command(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "/") -> list[str]:
-        """Compose the command line that runs a command in the chroot.
+    @contextlib.contextmanager
+    def checkout_lock(self) -> Iterator[None]:
+        """Have the copy of the checkout for oneself, from the copying to the end of what is run in it.
+
+        Raises:
+            ChrootUnavailable: the lock cannot be made.
+        """
+        with self._lock("checkout"):
+            yield
+
+    @staticmethod
+    def environ(env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Compose the whole environment of a command: every user can read a command line, but not this.
+
+        Args:
+            env: more environment variables.
+        """
+        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        return {**ENVIRONMENT, **passed, **(env or {})}
+
+    def command(self, command: Sequence[str], cwd: str = "/") -> list[str]:
+        """Compose the command line that runs a command in the chroot; it needs `environ()`.
 
         Args:
             command: the words of it.
-            env: more environment variables.
             cwd: the directory to run it in, in the chroot.
 
         Returns:
             Words for the machine itself, as root.
         """
-        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        variables = {**ENVIRONMENT, **passed, **(env or {})}
-        words = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in variables.items())]
-        words += ["/bin/sh", "-c", 'umask 022; cd "$0" && exec "$@"', cwd, *command]
+        words = ["/bin/sh", "-c", 'umask 022; cd "$0" && exec "$@"', cwd, *command]
         return [*_NAMESPACES, "sh", "-c", _ENTER, "sh", str(self.path), str(len(self._binds)), *self._binds, *words]
 
     def run(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = CHECKOUT) -> int:
@@ -353,7 +376,9 @@ class Chroot:
             Its exit status.
         """
         with self._lock("used", shared=True):
-            return subprocess.run(self.command(command, env, cwd), stdin=subprocess.DEVNULL, check=False).returncode
+            return subprocess.run(
+                self.command(command, cwd), env=self.environ(env), stdin=subprocess.DEVNULL, check=False
+            ).returncode
 
     def capture(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "/"
@@ -367,7 +392,8 @@ class Chroot:
         """
         with self._lock("used", shared=True):
             return subprocess.run(
-                self.command(command, env, cwd),
+                self.command(command, cwd),
+                env=self.environ(env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -383,7 +409,7 @@ class Chroot:
             Its exit status.
         """
         with self._lock("used", shared=True):
-            return subprocess.run(self.command(["/bin/bash"], None, cwd), check=False).returncode
+            return subprocess.run(self.command(["/bin/bash"], cwd), env=self.environ(), check=False).returncode
 
     def remove(self) -> None:
         """Remove the chroot, whole or not, as soon as no command runs in it.
@@ -455,7 +481,7 @@ class Chroot:
     def _write(self, name: str, content: str | bytes, mode: int = 0o644) -> None:
         """Write a file in the chroot.
 
-        A link there is replaced, never followed: followed from outside, it would lead into the machine.
+        If the file is a link, the link is replaced: followed from outside, it would lead into the machine.
         """
         path = self.path / name
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -475,17 +501,20 @@ class Chroot:
         """Hold a lock of this chroot.
 
         Args:
-            what: "made", which one process holds while it makes it or installs into it, or "used",
-                which all hold that run something there, or the one that removes it.
+            what: "made", which one process holds while it makes it or installs into it, "used", which
+                all hold that run something there, or the one that removes it, or "checkout".
             shared: whether others may hold it at the same time.
 
         Raises:
-            ChrootUnavailable: there can be no such file.
+            ChrootUnavailable: its file cannot be made, or its directory is not root's alone to write to.
         """
         try:
-            # Root's alone: in a chroot, what is above its root directory is not looked at.
-            self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.base.chmod(0o700)
+            if not self.base.exists():
+                # Closed to others, who need nothing in it: a chroot does not check what is above its root directory.
+                self.base.mkdir(mode=0o700, parents=True)
+            state = self.base.stat()
+            if state.st_uid != os.geteuid() or state.st_mode & 0o022:
+                raise ChrootUnavailable(f"{self.base} can be written to by other users")
             handle = open(self.base / f".{self.release}.{what}", "w")  # noqa: SIM115  (closed below)
         except OSError as error:
             raise ChrootUnavailable(f"{self.base}: {error.strerror}") from None

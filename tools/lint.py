@@ -34,7 +34,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mod_python-lint-") as directory:
         environ |= {"GIT_DIR": directory, "GIT_WORK_TREE": str(ROOT)}
         for command in (["git", "init", "-q"], ["git", "add", "-A"]):
-            subprocess.run(command, env=environ, check=True)
+            if subprocess.run(command, env=environ, check=False).returncode:
+                fail(f"the checks cannot list the files: {' '.join(command)} failed.")
         command = [sys.executable, "-m", "pre_commit", "run", "--all-files", *sys.argv[1:]]
         done = subprocess.run(command, env=environ, check=False)
     raise SystemExit(done.returncode)

@@ -8,8 +8,8 @@
 4. a wheel for the httpd of PyPI, with the MPM event;
 5. the newest Python there is: in a chroot of Debian's unstable distribution (tools/chroot.py; as root).
 
-Heavy tests run in the first part only (tools/run_tests.py says why). All combinations run even if
-one fails, so that one run shows everything. A chroot that cannot be made, because
+Heavy tests run in the first part only (tools/run_tests.py says why). A combination that fails does not
+end the run, so that one run shows everything. A chroot that cannot be made, because
 the distribution is broken today or this is not root, is reported and does not fail the run; a
 test that fails in it does.
 
@@ -37,16 +37,17 @@ from .chroot import CHECKOUT, Chroot, ChrootUnavailable
 from .environments import Environment
 from .pythons import ROOT
 from .results import Result
-from .run_tests import LAST_RESULT, Combination, add_options, httpd_of, main_environment, run
+from .run_tests import INTERRUPTED, LAST_RESULT, Combination, add_options, httpd_of, main_environment, run
 
 Run = Callable[[Combination], Result]
 
 
-def in_the_checkout(main: Environment, *, rest: bool, run_it: Run) -> Iterator[Result]:
+def in_the_checkout(main: Environment, later: list[pythons.Python], *, rest: bool, run_it: Run) -> Iterator[Result]:
     """Run what this machine has; each environment is made when its turn comes.
 
     Args:
         main: .venv.
+        later: the later Pythons to test with.
         rest: without the combination of `make test`.
         run_it: runs the suite on one combination.
     """
@@ -61,7 +62,7 @@ def in_the_checkout(main: Environment, *, rest: bool, run_it: Run) -> Iterator[R
     def debug(environment: Environment) -> Combination:
         return Combination(environment, httpd, httpd.mpms[0], only="debug_build")
 
-    for python in later_pythons(main):
+    for python in later:
         yield _made(python.name, partial(environments.with_python, python), light, run_it)
     yield _made("debug build", partial(environments.with_debug_build, main.base), debug, run_it)
     if os.environ.get("MOD_PYTHON_TEST_PYPI") == "0":
@@ -105,11 +106,22 @@ def in_a_chroot(chroot: Chroot, arguments: list[str], jobs: int | None) -> Resul
         if newest is None:
             raise ChrootUnavailable("it has no Python that mod_python supports")
         python = f"python{newest[0]}.{newest[1]}"
-        chroot.install([f"{python}-venv", f"{python}-dev"])
-        chroot.copy_checkout()
+        chroot.prepare(["make", "python3", f"{python}-venv", f"{python}-dev"])
     except ChrootUnavailable as error:
         system.say(f"leaving out {chroot.release}: {error.reason}")
         return Result(name, time.monotonic() - start, problem=error.reason, unavailable=True)
+    try:
+        with chroot.checkout_lock():
+            chroot.copy_checkout()
+            result = _run_in(chroot, python, name, arguments, jobs)
+    except (ChrootUnavailable, OSError) as error:
+        result = Result(name, problem=f"the checkout cannot be tested there: {error}")
+    result.seconds = time.monotonic() - start
+    return result
+
+
+def _run_in(chroot: Chroot, python: str, name: str, arguments: list[str], jobs: int | None) -> Result:
+    """Set up the copy of the checkout in a chroot, and run the light part of the suite there."""
     report = chroot.path.joinpath(CHECKOUT.lstrip("/"), LAST_RESULT.relative_to(ROOT))
     report.unlink(missing_ok=True)
     words = [".venv/bin/python", "-m", "tools.run_tests", "--light"]
@@ -120,7 +132,6 @@ def in_a_chroot(chroot: Chroot, arguments: list[str], jobs: int | None) -> Resul
     except (OSError, ValueError):
         result = Result(name, problem=f"the suite did not run with {python}: exit status {status}")
     result.name = f"Debian {chroot.release}: {result.name}"
-    result.seconds = time.monotonic() - start
     return result
 
 
@@ -146,6 +157,23 @@ def later_pythons(main: Environment) -> list[pythons.Python]:
     return usable[:1]
 
 
+def wanted_chroot(release: str) -> Chroot | None:
+    """Name the chroot to test in.
+
+    Args:
+        release: of Debian; "0" for none.
+
+    Raises:
+        SystemExit: that is not the name of a release.
+    """
+    if release == "0":
+        return None
+    try:
+        return Chroot(release)
+    except ValueError as error:
+        system.fail(f"MOD_PYTHON_TEST_CHROOT: {error}")
+
+
 def made_by_make_test() -> list[Result]:
     """Read what `make test` left.
 
@@ -153,9 +181,12 @@ def made_by_make_test() -> list[Result]:
         SystemExit: it left nothing.
     """
     try:
-        return [results.read(LAST_RESULT)]
+        result = results.read(LAST_RESULT)
     except (OSError, ValueError):
         system.fail("--rest goes on after make test, which has not run here yet.")
+    if not result.whole:
+        system.fail("--rest goes on after make test, which has run only a part of the suite, or on another MPM.")
+    return [result]
 
 
 def main(words: list[str]) -> int:
@@ -172,15 +203,20 @@ def main(words: list[str]) -> int:
     add_options(parser)
     options = parser.parse_args(words)
     environment = main_environment()
+    # What is wrong with the settings is said now, not after half an hour.
     found = made_by_make_test() if options.rest else []
+    later = later_pythons(environment)
+    chroot = wanted_chroot(os.environ.get("MOD_PYTHON_TEST_CHROOT") or "sid")
     run_it = partial(run, arguments=options.arguments, jobs=options.jobs)
-    found.extend(in_the_checkout(environment, rest=options.rest, run_it=run_it))
-    release = os.environ.get("MOD_PYTHON_TEST_CHROOT", "sid")
-    if release != "0":
-        found.append(in_a_chroot(Chroot(release), options.arguments, options.jobs))
+    found.extend(in_the_checkout(environment, later, rest=options.rest, run_it=run_it))
+    if chroot is not None:
+        found.append(in_a_chroot(chroot, options.arguments, options.jobs))
     print(f"\n== Summary of the matrix\n\n{results.summary(found)}", flush=True)
     return 0 if all(result.good for result in found) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -9,7 +9,10 @@ with many tests: a long file that starts last would leave the other processes wi
 With the environment variable MOD_PYTHON_TEST_SEED, files start in a random order, the same for the same seed
 (tools/repeat.py); with MOD_PYTHON_TEST_SHUFFLE=tests, so do the tests in each file.
 
+A test that crashes its process fails, and is not given to another process; the rest of its file is.
+
 Instead of a dot for each test there is one line that counts, and each failure as soon as it is known.
+`--count-file=FILE` gets the number of tests that were selected, and of those that have ended.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that select a part."""
     group = parser.getgroup("parts", "parts of the suite")
     group.addoption("--part", choices=["together", "alone"], help="tests that share the machine, or those that do not")
+    group.addoption("--count-file", help="a file for two numbers: tests selected, and tests ended")
     group.addoption("--without-heavy", action="store_true", help="leave out tests that are marked heavy")
 
 
@@ -76,6 +80,27 @@ def _shuffled(items: list[pytest.Item], seed: str) -> list[pytest.Item]:
         for group in groups:
             generator.shuffle(group)
     return [item for group in groups for item in group]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the tests out by files, and a test that crashes its process only once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+        def remove_node(self, node: Any) -> str | None:
+            workload = self.assigned_work.pop(node)
+            waiting = [(unit, test) for unit in workload.values() for test, ended in unit.items() if not ended]
+            if not waiting:
+                return None
+            unit, crashed = waiting[0]
+            unit[crashed] = True
+            self.workqueue.update({name: unit for name, unit in workload.items() if not all(unit.values())})
+            for other in self.assigned_work:
+                self._reschedule(other)
+            return str(crashed)
+
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 class Progress:
@@ -123,12 +148,15 @@ class Progress:
             self.failed += 1
             self._clear()
             self.reporter.write_line(f"FAILED {report.nodeid} ({report.when}): {_reason(report)}", red=True)
-        if report.when == "teardown":
+        if report.when in ("teardown", "???"):  # the latter is xdist's, for a test that crashed its process
             self.ended += 1
             self._show()
 
     def pytest_sessionfinish(self) -> None:
-        """Show the end of it."""
+        """Show the end of it, and write the numbers down."""
+        file = self.config.getoption("--count-file")
+        if file:
+            Path(file).write_text(f"{self.total} {self.ended}", encoding="utf-8")
         if self.ended:
             self._show(always=True)
             if self.reporter.isatty:

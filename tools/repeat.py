@@ -25,7 +25,7 @@ from pathlib import Path
 from . import results, system
 from .pythons import ROOT
 from .results import Result
-from .run_tests import Combination, add_options, httpd_of, main_environment, run
+from .run_tests import INTERRUPTED, Combination, add_options, httpd_of, main_environment, run
 
 LOG = ROOT / "build" / "repeat.log"
 MAX_SEED = 2**32 - 1  # of PYTHONHASHSEED
@@ -87,4 +87,7 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

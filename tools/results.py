@@ -1,4 +1,4 @@
-"""What came of one run of the suite: counts, failures, skips, and the tables that show them.
+"""The result of one run of the suite: counts, failures, skips, and the tables that show them.
 
 A run has one or two reports (JUnit XML, which pytest writes); a `Result` sums them up.
 It goes from one process to another, or out of a chroot, as a JSON file.
@@ -30,6 +30,7 @@ class Result:
         skips: each reason for skipping tests, with their number.
         problem: what went wrong with the run itself, or "".
         unavailable: the run could not be made here, which is reported and does not fail.
+        whole: it was the whole suite, as `make test` runs it without more arguments.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Result:
     skips: dict[str, int] = field(default_factory=dict)
     problem: str = ""
     unavailable: bool = False
+    whole: bool = False
 
     @property
     def skipped(self) -> int:

@@ -34,9 +34,10 @@ JOBS_FOR_EACH_PROCESSOR = 3
 MAX_JOBS = 24  # each job has httpds with several children of their own
 
 LAST_RESULT = ROOT / "build" / "test-result.json"
-LAST_MPM = "event"  # what `make test` runs on, where the httpd has it
 
-_NO_TESTS = 5  # pytest's exit status when it selected none
+# pytest's exit statuses for a run that came to its end: all passed, some failed, none was selected.
+_PASSED, _FAILED, _NO_TESTS = 0, 1, 5
+INTERRUPTED = 130  # a shell's status for a command that SIGINT has ended
 
 _FACTS = """
 import json
@@ -109,18 +110,25 @@ def run(combination: Combination, arguments: list[str], jobs: int | None = None)
     start = time.monotonic()
     jobs = usual_jobs() if jobs is None else jobs
     together = ["-n", str(jobs), "--dist", "loadfile", "--no-loadscope-reorder"]
+    problems = []
     with tempfile.TemporaryDirectory(prefix="mod_python-tests-") as directory:
-        _run_part(combination, "together", [*together, *arguments], Path(directory, "together.xml"), result)
-        _run_part(combination, "alone", ["-n", "0", *arguments], Path(directory, "alone.xml"), result)
-    if result.good and not result.passed:
-        result.problem = "no test ran"
+        problems += _run_part(combination, "together", arguments, together, Path(directory), result)
+        problems += _run_part(combination, "alone", arguments, ["-n", "0"], Path(directory), result)
+    if not (problems or result.failures or result.passed):
+        problems.append("no test ran")
+    result.problem = "; ".join(problems)
     result.seconds = time.monotonic() - start
     return result
 
 
-def _run_part(combination: Combination, part: str, arguments: list[str], report: Path, result: Result) -> None:
-    command = [combination.environment.python, "-m", "pytest", "-q", "-rN", "-p", "tools.pytest_parts"]
-    command += [f"--part={part}", f"--junitxml={report}", *arguments]
+def _run_part(
+    combination: Combination, part: str, arguments: list[str], own: list[str], directory: Path, result: Result
+) -> list[str]:
+    """Run one part, add its counts to a result, and return what went wrong with the run itself."""
+    report, count = directory / f"{part}.xml", directory / f"{part}.count"
+    command = [combination.environment.python, "-m", "pytest", "-q", "-rN", "-p", "tools.pytest_parts", *arguments]
+    # Ours come last, so that the user's do not change what a part is.
+    command += [f"--part={part}", f"--junitxml={report}", f"--count-file={count}", *own]
     if combination.light:
         command.append("--without-heavy")
     if combination.only:
@@ -128,17 +136,31 @@ def _run_part(combination: Combination, part: str, arguments: list[str], report:
     environ = {**os.environ, "MOD_PYTHON_HTTPD": combination.httpd.binary, "MOD_PYTHON_TEST_MPM": combination.mpm}
     environ.pop("PYTHONPATH", None)
     print(f"-- {'tests that share the machine' if part == 'together' else 'tests that run alone'}", flush=True)
-    status = subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # pytest got the signal, too, and stops its servers
+        raise
     before = len(result.failures)
     reported = results.add_report(result, report, whole_files=part == "together")
-    # A status without a failed test: pytest itself was stopped, or could not collect.
-    if status not in (0, _NO_TESTS) and not (reported and len(result.failures) > before):
-        result.problem = f"pytest ended with status {status} in the part {part!r}"
+    where = f"in the part {part!r}"
+    if not reported:
+        return [f"pytest ended with status {status} and without a report {where}"]
+    if status not in (_PASSED, _FAILED, _NO_TESTS):
+        return [f"pytest ended with status {status} {where}"]
+    if status == _FAILED and len(result.failures) == before:
+        return [f"pytest ended with status {status}, but no test failed {where}"]
+    selected, ended = map(int, count.read_text(encoding="utf-8").split()) if count.exists() else (0, 0)
+    if ended < selected:
+        return [f"{selected - ended} of {selected} tests did not run {where}"]
+    return []
 
 
 def usual_jobs() -> int:
     """How many processes run tests at the same time, unless the user says."""
-    return min(MAX_JOBS, JOBS_FOR_EACH_PROCESSOR * (os.cpu_count() or 1))
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MAX_JOBS, JOBS_FOR_EACH_PROCESSOR * allowed)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -184,10 +206,14 @@ def main(words: list[str]) -> int:
         system.fail(f"{httpd.binary} has no MPM {mpm}; it has {', '.join(httpd.mpms)}.")
     options.result.unlink(missing_ok=True)
     result = run(Combination(environment, httpd, mpm, light=options.light), options.arguments, options.jobs)
+    result.whole = mpm == httpd.mpms[0] and not options.light and not options.arguments
     result.write(options.result)
     print(f"\n== Summary\n\n{results.summary([result])}", flush=True)
     return 0 if result.good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -105,6 +105,23 @@ def privileges() -> list[str] | None:
     return ["sudo", "-n"] if silent.returncode == 0 else None
 
 
+def install_separately(packages: list[str]) -> list[str]:
+    """Install packages, and go on if some are not to be had.
+
+    Args:
+        packages: Debian's names.
+
+    Returns:
+        Those that could not be installed.
+    """
+    # apt-get installs nothing at all if it does not know one of them.
+    if install(packages):
+        return []
+    if len(packages) < 2 or privileges() is None or shutil.which("apt-get") is None:
+        return packages
+    return [package for package in packages if not install([package])]
+
+
 def install(packages: list[str]) -> bool:
     """Install packages of the distribution, if that is possible here.
 
@@ -164,19 +181,19 @@ def has_header(name: str) -> bool:
     return result.returncode == 0
 
 
-def missing(*, tests: bool) -> list[str]:
-    """List the packages that are not there, apart from Python's.
-
-    Args:
-        tests: those for tests and linters, too; a test whose program is not there is skipped.
-    """
+def missing() -> list[str]:
+    """List the packages that a server lacks, apart from Python's."""
     packages: list[str] = []
     if not has_compiler():
         packages += ["gcc", "libc6-dev"]
     if not has_httpd():
         packages += HTTPD_PACKAGES
-    wanted = {**TOOLS, **TEST_TOOLS} if tests else TOOLS
-    return packages + [package for program, package in wanted.items() if shutil.which(program) is None]
+    return packages + [package for program, package in TOOLS.items() if shutil.which(program) is None]
+
+
+def missing_for_tests() -> list[str]:
+    """List the packages that only tests and linters lack."""
+    return [package for program, package in TEST_TOOLS.items() if shutil.which(program) is None]
 
 
 def prepare_for_pypi_httpd() -> None:

@@ -25,15 +25,14 @@ __all__ = ["User", "check_readable", "find_user", "first_unreadable", "runtime_p
 #: since the eighties, and the one of Fedora, Alpine and others.
 DEFAULT_USERS = ("www-data", "nobody", "apache")
 
-# A program of its own, because this process may have threads and be forked by nothing else
-# safely. Arguments: "x" and a directory to be searched, or "r" and a file or directory to be read. What
-# is not there is not a matter of permission: whoever needs it says so better.
+# A program of its own: a process that may have threads cannot go on safely after a fork.
+# Arguments: "x" and a directory to be searched, or "r" and a file or directory to be read.
 _CHECK = """
 for word do
     path=${word#?}
     case $word in
     x*) [ -x "$path" ];;
-    *) [ ! -e "$path" ] || { [ -r "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; }; };;
+    *) [ -r "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; };;
     esac || { printf %s "$path"; exit; }
 done
 """
@@ -82,7 +81,8 @@ def first_unreadable(paths: Iterable[Path], user: User) -> Path | None:
     """Find what the user cannot read.
 
     A directory must be searchable and listable, a file readable; so must be, for
-    search, every directory above it.
+    search, every directory above it, also above what a link leads to. A path that does not
+    exist is not a matter of permission, and is passed over.
 
     Args:
         paths: Files and directories, absolute.
@@ -93,8 +93,10 @@ def first_unreadable(paths: Iterable[Path], user: User) -> Path | None:
     """
     words: dict[str, None] = {}  # in order, each once
     for path in paths:
-        words.update(dict.fromkeys(f"x{parent}" for parent in reversed(path.parents)))
-        words[f"r{path}"] = None
+        for step in dict.fromkeys((path.resolve(), path)):
+            words.update(dict.fromkeys(f"x{parent}" for parent in reversed(step.parents)))
+        if path.exists():
+            words[f"r{path}"] = None
     try:
         done = subprocess.run(
             ["/bin/sh", "-c", _CHECK, "sh", *words],
