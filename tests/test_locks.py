@@ -248,7 +248,9 @@ def test_a_process_that_dies_gives_its_locks_back(httpd: Httpd) -> None:
 
 
 def test_a_graceful_restart_keeps_the_locks() -> None:
-    with start(processes=4 if PREFORK else 1) as server:
+    # In worker a child that waits for its last connection keeps its place in the scoreboard.
+    places = "" if PREFORK else "ServerLimit 4\nMaxRequestWorkers 64\n"
+    with start(processes=4 if PREFORK else 1, config=places) as server:
         pid, _ = ask(server, "/take?mine")
         # Held as long as its process: keep that one serving a request.
         with server.connect() as sock:
