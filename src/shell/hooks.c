@@ -58,7 +58,7 @@ static int is_without_its_tls(conn_rec *c, const mp_record *record)
 
     if (!record || !record->tls)
         return 0;
-    if (!ap_ssl_conn_is_ssl(c) || c->aborted)
+    if (!ap_ssl_conn_is_ssl(c))
         return 1;
     cipher = ap_ssl_var_lookup(c->pool, c->base_server, c, NULL, "SSL_CIPHER");
     return !cipher || !*cipher;
@@ -83,6 +83,8 @@ static int process_connection(conn_rec *c)
         return DECLINED;
     if (is_without_its_tls(c, record)) {
         /* httpd answers, or closes the connection, as if there were no handler. */
+        ap_log_cerror(APLOG_MARK, APLOG_DEBUG, 0, c, "connection ended: there was no TLS "
+                      "handshake, so PythonConnectionHandler is not called");
         record->declined = 1;
         return DECLINED;
     }
