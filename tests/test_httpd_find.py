@@ -393,6 +393,8 @@ class TestUsers:
         file.symlink_to(closed / "deep" / "file")
         directory.symlink_to(closed / "deep")
         twice.symlink_to(directory / "file")
+        (public_path / "loop").symlink_to(public_path / "loop")
+        assert users.first_unreadable([public_path / "loop"], user) is None
         for link in (file, directory, twice, directory / "file"):
             assert users.first_unreadable([link], user) is None
         closed.chmod(0o700)

@@ -22,10 +22,10 @@ import sys
 import time
 from pathlib import Path
 
-from . import results, system
+from . import results
 from .pythons import ROOT
 from .results import Result
-from .run_tests import INTERRUPTED, Combination, add_options, httpd_of, main_environment, run
+from .run_tests import INTERRUPTED, add_options, combine, httpd_of, main_environment, run
 
 LOG = ROOT / "build" / "repeat.log"
 MAX_SEED = 2**32 - 1  # of PYTHONHASHSEED
@@ -64,10 +64,7 @@ def main(words: list[str]) -> int:
     add_options(parser)
     options = parser.parse_args(words)
     environment = main_environment()
-    httpd = httpd_of(environment)
-    combination = Combination(environment, httpd, options.mpm or httpd.mpms[0])
-    if combination.mpm not in httpd.mpms:
-        system.fail(f"{httpd.binary} has no MPM {combination.mpm}; it has {', '.join(httpd.mpms)}.")
+    combination = combine(environment, httpd_of(environment), options.mpm)
     first = options.seed if options.seed is not None else random.randrange(MAX_SEED // 2)
     os.environ["MOD_PYTHON_TEST_SHUFFLE"] = "tests" if options.shuffle else "files"
     counts: set[tuple[int, int]] = set()

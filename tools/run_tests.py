@@ -169,6 +169,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for pytest, after --")
 
 
+def combine(environment: Environment, httpd: Httpd, mpm: str | None, *, light: bool = False) -> Combination:
+    """Choose what the suite runs on.
+
+    Args:
+        environment: has the Python and mod_python.
+        httpd: the server.
+        mpm: the MPM that the user asked for, or None for the httpd's first.
+        light: without the tests that are marked heavy.
+
+    Raises:
+        SystemExit: the httpd has no such MPM.
+    """
+    chosen = mpm or httpd.mpms[0]
+    if chosen not in httpd.mpms:
+        system.fail(f"{httpd.binary} has no MPM {chosen}; it has {', '.join(httpd.mpms)}.")
+    return Combination(environment, httpd, chosen, light=light)
+
+
 def main_environment() -> Environment:
     """Give .venv, with what the tests need.
 
@@ -201,12 +219,10 @@ def main(words: list[str]) -> int:
     options = parser.parse_args(words)
     environment = main_environment()
     httpd = httpd_of(environment)
-    mpm = options.mpm or httpd.mpms[0]
-    if mpm not in httpd.mpms:
-        system.fail(f"{httpd.binary} has no MPM {mpm}; it has {', '.join(httpd.mpms)}.")
+    combination = combine(environment, httpd, options.mpm, light=options.light)
     options.result.unlink(missing_ok=True)
-    result = run(Combination(environment, httpd, mpm, light=options.light), options.arguments, options.jobs)
-    result.whole = mpm == httpd.mpms[0] and not options.light and not options.arguments
+    result = run(combination, options.arguments, options.jobs)
+    result.whole = combination.mpm == httpd.mpms[0] and not options.light and not options.arguments
     result.write(options.result)
     print(f"\n== Summary\n\n{results.summary([result])}", flush=True)
     return 0 if result.good else 1

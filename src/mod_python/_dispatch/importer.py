@@ -114,7 +114,7 @@ class Importer:
         if entry is None:
             return None
         # In Python 3.15, and in 3.14 since some 3.14.x, a thread that waited for a load that
-        # failed executes the module itself. So would each of those that wait behind it.
+        # failed executes the module itself, and then so does each thread that waits behind it.
         if self._attempts.get((get_ident(), name), entry.failures) != entry.failures:
             raise _shared_failure(entry)
         spec = ModuleSpec(name, self._loader, origin=entry.file)  # type: ignore[arg-type]

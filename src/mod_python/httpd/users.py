@@ -93,7 +93,7 @@ def first_unreadable(paths: Iterable[Path], user: User) -> Path | None:
     """
     words: dict[str, None] = {}  # in order, each once
     for path in paths:
-        for step in dict.fromkeys((path.resolve(), path)):
+        for step in dict.fromkeys((Path(os.path.realpath(path)), path)):
             words.update(dict.fromkeys(f"x{parent}" for parent in reversed(step.parents)))
         if path.exists():
             words[f"r{path}"] = None
