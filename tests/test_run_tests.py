@@ -217,6 +217,37 @@ class TestResults:
         assert away.good, "a chroot that cannot be made does not fail the run"
 
 
+# For the small suite: the process with test_crash.py is dead before the other one gets a test, and its next file is
+# sent to it before its end is noticed.
+SEND_TO_THE_DEAD = """
+import threading
+from xdist.workermanage import Marker, WorkerController
+
+notice, send = WorkerController.process_from_remote, WorkerController.send_runtest_some
+sent_to = []
+sent_to_the_dead = threading.Event()
+
+
+def notice_late(node, event):
+    if event is Marker.END and node is sent_to[0]:
+        assert sent_to_the_dead.wait(30)
+    notice(node, event)
+
+
+def send_late(node, indices):
+    first = node not in sent_to
+    if sent_to:
+        sent_to[0].gateway._io.popen.wait(30)
+    sent_to.append(node)
+    if node is sent_to[0] and not first:
+        sent_to_the_dead.set()
+    send(node, indices)
+
+
+WorkerController.process_from_remote, WorkerController.send_runtest_some = notice_late, send_late
+"""
+
+
 class TestRun:
     @pytest.fixture
     def combination(self, small_suite: Path, monkeypatch: pytest.MonkeyPatch) -> run_tests.Combination:
@@ -275,9 +306,12 @@ class TestRun:
         result = run_tests.run(combination, ["--exitfirst"], jobs=0)
         assert re.search(r"\d of 7 tests did not run in the part 'together'", result.problem)
 
+    @pytest.mark.parametrize("noticed", ["soon", "late"])
     def test_a_test_that_crashes_its_process_fails_once_and_the_others_run(
-        self, combination: run_tests.Combination, small_suite: Path
+        self, combination: run_tests.Combination, small_suite: Path, noticed: str
     ) -> None:
+        if noticed == "late":
+            (small_suite / "conftest.py").write_text(SEND_TO_THE_DEAD)
         (small_suite / "test_crash.py").write_text(
             "import os\ndef test_before(): pass\ndef test_crash(): os.kill(os.getpid(), 9)\ndef test_after(): pass\n"
         )

@@ -17,6 +17,7 @@ Instead of a dot for each test there is one line that counts, and each failure a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -99,6 +100,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             for other in self.assigned_work:
                 self._reschedule(other)
             return str(crashed)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            # A process that has just died is noticed later: what was to be sent to it counts as its work,
+            # and remove_node() gives it to another.
+            with contextlib.suppress(OSError):
+                super()._assign_work_unit(node)
 
     return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
