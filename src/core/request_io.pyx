@@ -27,6 +27,7 @@ cdef class RequestIO:
     cdef pthread_t runner           # the thread that runs it
     cdef bint redirecting           # ... and waits for internal_redirect()
     cdef bint reading               # a thread is inside a reading method
+    cdef bint passed                # output was given to the filters
     cdef Buffer inp
     cdef bint ended
     cdef apr_bucket_brigade *inb
@@ -312,6 +313,11 @@ cdef class RequestIO:
             apr_brigade_cleanup(self.outb)
         self.busy = False
 
+    @property
+    def _passed_output(self):
+        """Whether filters have seen a part of the response."""
+        return self.passed
+
     def _keep_from_caches(self):
         """Have no cache of httpd store the response: it is not what it should be."""
         mp_keep_from_caches(self.rec())
@@ -353,6 +359,7 @@ cdef class RequestIO:
         cdef apr_status_t rv
         APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_flush_create(
             r.connection.bucket_alloc))
+        self.passed = True
         self.users += 1
         with nogil:
             mp_gate_out()

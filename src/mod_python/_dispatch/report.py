@@ -292,6 +292,7 @@ def request(
         lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
         emit(req.log_error, lines, APLOG_ERR)
         if phase not in _AFTER_RESPONSE:
+            _keep_from_caches(req)
             if begun(req):
                 return DONE if debug and _append(req, lines) else _cut_off(req)
             if debug:
@@ -315,14 +316,19 @@ def status_after_output(req: Any, phase: str, handler: Handler, status: int) -> 
     """
     if phase in _AFTER_RESPONSE:
         return status
-    text = f"{phase} {handler.text}: returned {int(status)} after a part of the response was sent; it is cut off there"
+    what = "it is cut off there" if req.main is None else "no cache stores it"
+    text = f"{phase} {handler.text}: returned {int(status)} after a part of the response was sent; {what}"
     emit(req.log_error, [text], APLOG_ERR)
-    return _cut_off(req)
+    _keep_from_caches(req)
+    return status if req.main is not None else _cut_off(req)
 
 
 def begun(req: Any) -> bool:
     """Whether a part of the response was sent, perhaps by a request that it was redirected to."""
-    return bool(req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None)
+    if req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None:
+        return True
+    # What a sub-request has sent is part of another response, which counts it.
+    return getattr(req, "main", None) is not None and bool(req._passed_output)
 
 
 def _cut_off(req: Any) -> int:
@@ -331,10 +337,17 @@ def _cut_off(req: Any) -> int:
     httpd would append its error page to that part and finish it like a good one.
     """
     cut_off = getattr(req, "_cut_off", None)  # requests made up by tests have none
-    if cut_off is None:
+    if cut_off is None or req.main is not None:
+        # Whoever has made a sub-request says in its own response that it failed.
         return HTTP_INTERNAL_SERVER_ERROR
     cut_off()
     return DONE
+
+
+def _keep_from_caches(req: Any) -> None:
+    keep_from_caches = getattr(req, "_keep_from_caches", None)
+    if keep_from_caches is not None:
+        keep_from_caches()
 
 
 def _append(req: Any, lines: list[str]) -> bool:
@@ -351,10 +364,8 @@ def _append(req: Any, lines: list[str]) -> bool:
 
     kind = (req.content_type or "text/plain").partition(";")[0].strip().lower()
     fixed = any(req.headers_out.get(name) is not None for name in ("Content-Length", "Content-Encoding"))
-    keep_from_caches = getattr(req, "_keep_from_caches", None)
-    if fixed or not kind.startswith("text/") or keep_from_caches is None:
+    if fixed or not kind.startswith("text/"):
         return False
-    keep_from_caches()
     try:
         req.write(_html.fragment(lines) if kind == "text/html" else b"\n" + _html.text_page(lines))
     except OSError as exc:
