@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 
-class WrongFraming(AssertionError):
+class WrongFramingError(AssertionError):
     """The bytes are no sequence of responses that all clients read alike."""
 
 
@@ -36,7 +36,7 @@ class Response:
         """Return the only value of a header."""
         values = self.headers.get(name, [])
         if len(values) > 1:
-            raise WrongFraming(f"{name} is there {len(values)} times: {values}")
+            raise WrongFramingError(f"{name} is there {len(values)} times: {values}")
         return values[0] if values else None
 
 
@@ -51,7 +51,7 @@ def responses(data: bytes, methods: list[str]) -> list[Response]:
         the responses, at most one for each request. The last may be incomplete.
 
     Raises:
-        WrongFraming: not a sequence of responses, or bytes that belong to none.
+        WrongFramingError: not a sequence of responses, or bytes that belong to none.
     """
     found: list[Response] = []
     for method in methods:
@@ -60,7 +60,7 @@ def responses(data: bytes, methods: list[str]) -> list[Response]:
         response, data = _response(data, method)
         found.append(response)
     if data:
-        raise WrongFraming(f"bytes that belong to no response: {data[:200]!r}")
+        raise WrongFramingError(f"bytes that belong to no response: {data[:200]!r}")
     return found
 
 
@@ -69,26 +69,26 @@ def _response(data: bytes, method: str) -> tuple[Response, bytes]:
     lines = head.decode("latin-1").split("\r\n")
     match = re.fullmatch(r"HTTP/1\.1 ([2-5]\d\d) [^\r\n]*", lines[0])
     if not separator or match is None:
-        raise WrongFraming(f"no head of a final response: {data[:200]!r}")
+        raise WrongFramingError(f"no head of a final response: {data[:200]!r}")
     response = Response(int(match[1]))
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise WrongFraming(f"no header: {line!r}")
+            raise WrongFramingError(f"no header: {line!r}")
         response.headers.setdefault(name.lower(), []).append(value.strip(" \t"))
     length, encoding = response.header("content-length"), response.header("transfer-encoding")
     response.closes = "close" in (response.header("connection") or "").lower()
     if length is not None and encoding is not None:
-        raise WrongFraming("a length and an encoding")
+        raise WrongFramingError("a length and an encoding")
     if length is not None and not re.fullmatch(r"\d+", length):
-        raise WrongFraming(f"no length: {length!r}")
+        raise WrongFramingError(f"no length: {length!r}")
     if method == "HEAD" or response.status in (204, 304):
         if response.status == 204 and length is not None:
-            raise WrongFraming("a 204 with a length")
+            raise WrongFramingError("a 204 with a length")
         return response, rest
     if encoding is not None:
         if encoding.lower() != "chunked":
-            raise WrongFraming(f"encoding {encoding!r}")
+            raise WrongFramingError(f"encoding {encoding!r}")
         return response, _chunks(response, rest)
     if length is not None:
         response.body, rest = rest[: int(length)], rest[int(length) :]
@@ -103,13 +103,13 @@ def _chunks(response: Response, rest: bytes) -> bytes:
     while rest:
         match = re.match(rb"([0-9A-Fa-f]+)\r\n", rest)
         if match is None:
-            raise WrongFraming(f"no chunk: {rest[:100]!r}")
+            raise WrongFramingError(f"no chunk: {rest[:100]!r}")
         size, rest = int(match[1], 16), rest[match.end() :]
         if len(rest) < size + 2:
             response.body += rest[:size]
             break
         if rest[size : size + 2] != b"\r\n":
-            raise WrongFraming(f"a chunk of {size} bytes does not end: {rest[size : size + 20]!r}")
+            raise WrongFramingError(f"a chunk of {size} bytes does not end: {rest[size : size + 20]!r}")
         response.body += rest[:size]
         rest = rest[size + 2 :]
         if size == 0:

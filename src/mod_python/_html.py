@@ -6,7 +6,17 @@ in light and in dark.  Imported when such a page is made, not before.
 
 from __future__ import annotations
 
-__all__ = ["CONTENT_TYPE", "HEADERS", "accepts_html", "document", "error_page", "escape", "fragment", "table", "text_page"]
+__all__ = [
+    "CONTENT_TYPE",
+    "HEADERS",
+    "accepts_html",
+    "document",
+    "error_page",
+    "escape",
+    "fragment",
+    "table",
+    "text_page",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
