@@ -147,8 +147,12 @@ class Reader:
         self._until(b"\r\n\r\n")
         return True
 
-    def answer(self) -> Answer | None:
-        """Read a response, interim ones left out; None if the connection was closed."""
+    def answer(self, *, without_body: bool = False) -> Answer | None:
+        """Read a response, interim ones left out; None if the connection was closed.
+
+        Args:
+            without_body: It answers HEAD.
+        """
         while True:
             if not self._data and not self._more():
                 return None
@@ -163,7 +167,7 @@ class Reader:
                 headers[name.lower()] = value
             if status >= 200:
                 break
-        if status in (204, 304):
+        if without_body or status in (204, 304):
             body = b""
         elif "transfer-encoding" in headers:
             body = self._chunked()

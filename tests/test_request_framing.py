@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mod_python.testing import Server
-from tests.framing import BODIES, NEXT, SMUGGLED, Body, FramingError, Reader, in_step
+from tests.framing import BODIES, NEXT, SMUGGLED, CutOffError, FramingError, Reader, in_step
 from tests.servers import running
 
 HANDLERS = """
@@ -164,7 +164,7 @@ def quick(req):
     return apache.OK
 
 def application(environ, start_response):
-    name = environ["PATH_INFO"].rpartition("/")[2]
+    name = environ["SCRIPT_NAME"].rpartition("/")[2]
     if name == "wsgi_raises":
         raise ValueError("on purpose")
     if name == "wsgi_part":
@@ -301,14 +301,14 @@ wire_returns = later(returns)
 #: Content handlers, each for a path /FILTER/NAME.
 CONSUMERS = [
     *("unread", "nothing_written", "flushed", "flushed_then_all", "part", "line", "all", "catches", "discards"),
-    *("part_then_discards", "raises", "part_then_raises", "flushed_then_raises", "declines", "part_then_declines"),
+    *("part_then_discards", "raises", "part_then_raises", "flushed_then_raises"),
     *("done", "not_found", "forbidden", "returns_ok", "no_content", "redirects", "part_then_redirects", "conflict"),
     *("sends", "form", "adds", "part_then_adds", "adds_unread"),
 ]
 #: Other ways to be answered.
 OTHERS = [
     *("wsgi_unread", "wsgi_part", "wsgi_lines", "wsgi_raises", "upload", "denies", "breaks", "passes", "late"),
-    *("file.txt", "absent.txt", "cgi_cat", "cgi_late", "cgi_python", "page.psp", "page.shtml", "proxied", "coded"),
+    *("file.txt", "absent.txt", "declined.txt", "part_declined.txt", "cgi_cat", "cgi_late", "cgi_python", "page.psp", "page.shtml", "proxied", "coded"),
 ]
 FILTERS = [
     *("nothing", "nothing_later", "looks_only", "closes", "part_then_closes", "writes_then_closes", "fails"),
@@ -350,15 +350,15 @@ LimitRequestBody 1000000
 ScriptSock cgid.sock
 ErrorDocument 409 /none/part
 AddHandler mod_python .psp
-AliasMatch "^/[a-z_0-9]+/([a-z]+[.][a-z]+)$" ${SITE}/docs/$1
+AliasMatch "^/[a-z_0-9]+/([a-z_]+[.][a-z]+)$" ${SITE}/docs/$1
 ScriptAliasMatch "^/[a-z_0-9]+/(cgi_(?:cat|late))$" ${SITE}/cgi/$1
 ScriptAliasMatch "^/[a-z_0-9]+/(cgi_python)$" ${SITE}/cgi/$1.py
-ProxyPassMatch "^/[a-z_0-9]+/proxied$" "http://127.0.0.1:${PORT}/none/all"
+ProxyPassMatch "^/([a-z_0-9]+)/proxied$" "http://127.0.0.1:${PORT}/plain/$1/all"
 <Directory ${SITE}>
     Require all granted
     Options +Includes
 </Directory>
-<LocationMatch "/wsgi_[a-z]+$">
+<LocationMatch "^/[a-z_0-9]+/wsgi_[a-z]+$">
     SetHandler mod_python
     PythonHandler mod_python.wsgi
     PythonOption mod_python.wsgi.application framing::application
@@ -372,6 +372,14 @@ AliasMatch "^/[a-z_0-9]+/upload$" ${SITE}/framing.py/upload
     SetHandler mod_python
     PythonHandler mod_python.cgihandler
 </LocationMatch>
+<Files declined.txt>
+    SetHandler mod_python
+    PythonHandler framing::declines
+</Files>
+<Files part_declined.txt>
+    SetHandler mod_python
+    PythonHandler framing::part_then_declines
+</Files>
 <LocationMatch "/page.psp$">
     SetHandler mod_python
     PythonHandler mod_python.psp
@@ -422,8 +430,10 @@ FILES: dict[str, str | bytes] = {
     "framing.py": HANDLERS,
     "docs/file.txt": "a file",
     "docs/page.psp": "<% req.write(str(len(req.read(3)))) %>",
-    "docs/page.shtml": '<!--#include virtual="/none/part" --><!--#include virtual="/none/discards" -->',
-    "docs/none/declines": "a file",
+    "docs/page.shtml": '<!--#include virtual="/none/part" --><!--#include virtual="/none/discards" -->'
+    '<!--#include virtual="/none/all" -->',
+    "docs/declined.txt": "a file",
+    "docs/part_declined.txt": "a file",
     "cgi/cgi_cat": "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\ncat | wc -c\n",
     # A program that leaves its input unread makes mod_cgid itself leave out the last chunk.
     "cgi/cgi_late": "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nlate'\ncat > /dev/null\n",
@@ -441,6 +451,13 @@ def server() -> Iterator[Server]:
         yield server
         assert "a body was read as a request" not in server.error_log
 
+
+#: What a consumer answers to a form if no filter is on the way; 200 if it is not here.
+STATUS = {
+    **dict.fromkeys(CLOSE - {"flushed_then_raises"}, 500),
+    **{"not_found": 404, "absent.txt": 404, "forbidden": 403, "denies": 403, "conflict": 409},
+    **{"returns_ok": 202, "no_content": 204, "flushed_then_raises": None},
+}
 
 Probe = tuple[str, str]
 
@@ -468,6 +485,19 @@ def wrong(server: Server, probes: list[Probe], *, keeps: bool = False, **argumen
 def kinds(consumer: str, bodies: Iterable[str] = BODIES) -> list[str]:
     """The bodies that a consumer can be sent: mod_proxy waits for those that are too large."""
     return [kind for kind in bodies if (consumer, kind) != ("proxied", "too large")]
+
+
+@pytest.mark.parametrize("consumer", [*CONSUMERS, *OTHERS])
+def test_consumers_are_what_they_are_taken_for(server: Server, consumer: str) -> None:
+    body = BODIES["form"]
+    head = "\r\n".join([f"POST /none/{consumer} HTTP/1.1", "Host: localhost", *body.headers, "", ""])
+    with server.connect() as sock:
+        sock.sendall(head.encode() + body.data)
+        try:
+            answer = Reader(sock).answer()
+        except CutOffError:
+            answer = None
+    assert (answer and answer.status) == STATUS.get(consumer, 200)
 
 
 @pytest.mark.parametrize("consumer", [*CONSUMERS, *OTHERS])
@@ -507,6 +537,11 @@ def test_a_short_body_that_a_filter_leaves_is_dropped(server: Server, way: str) 
     bodies = ("none", "get", "length", "some", "small chunks", "trailers")
     probes = [(f"/{way}/all", kind) for kind in bodies]
     assert not (found := wrong(server, probes, keeps=True)), "\n".join(found)
+
+
+def test_sub_request_that_discards_the_body(server: Server) -> None:
+    """One has read five bytes, the next drops the rest, the last finds nothing."""
+    assert server.request("POST", "/none/page.shtml", body=b"x" * 20_000).text == "500"
 
 
 def test_quick_handler_that_leaves_a_body(server: Server) -> None:
