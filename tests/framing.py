@@ -248,4 +248,3 @@ def _send(sock: socket.socket, data: bytes) -> None:
         sock.sendall(data)
     except ConnectionError:
         pass  # closed: what has come says whether that is right
-

@@ -181,7 +181,17 @@ FILTERS = {
     "collects_disables": 22,
 }
 HANDLERS = ["flushed", "parts", "pauses", "late_length", "at_once", "sends", "redirects", "conflict"]
-SOURCES = [*HANDLERS, "application", "hello.txt", "declined.txt", "program", "program_parts", "page.psp", "page.shtml", "proxied"]
+SOURCES = [
+    *HANDLERS,
+    "application",
+    "hello.txt",
+    "declined.txt",
+    "program",
+    "program_parts",
+    "page.psp",
+    "page.shtml",
+    "proxied",
+]
 
 CONFIG = (
     """

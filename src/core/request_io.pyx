@@ -465,6 +465,8 @@ cdef class RequestIO:
             raise SERVER_RETURN(self.answered())
         if rv != APR_SUCCESS:
             self.ended = True
+            # Even if the handler takes no notice: what follows may not be a request.
+            r.connection.keepalive = AP_CONN_CLOSE
             if rv == APR_ENOMEM:
                 raise MemoryError("no memory for a request body")
             if APR_STATUS_IS_TIMEUP(rv):
