@@ -691,8 +691,13 @@ cdef extern from "filters.h" nogil:
         int again
         int progress
         int touched
+        int took
+        int gave
         int passed
+        int large
         int borrowed
     mp_filter_run *mp_add_own_filter(request_rec *, const char *, int, mp_interp *)
     int mp_add_known_filter(request_rec *, const char *, int)
     apr_status_t mp_keep_buckets(apr_bucket_brigade *, apr_pool_t *)
+    int mp_output_waits(const mp_filter_run *)
+    void mp_queue_mark(mp_filter_run *, apr_bucket *)

@@ -100,6 +100,7 @@ typedef struct mp_handler {
     const char *text;           /* "module" or "module::object" */
     const mp_section *section;
     int silent;                 /* from PythonHandlerModule */
+    int warned;                 /* filter: something about it was logged (atomic) */
 } mp_handler;
 
 /* The handlers of one directive in one section.  id is unique in the process
@@ -356,6 +357,8 @@ typedef struct mp_record {
     int declined;               /* connection: its handler declined, so it carries
                                  * HTTP from then on */
     int tls;                    /* connection: it was to speak TLS, for a Python handler */
+    int warned;                 /* connection: something about a filter was logged */
+    const apr_table_t *notes;   /* connection: those that its streams begin with, or NULL */
     int init_ran;               /* request: PythonInitHandler had its turn */
     const char *no_file;        /* request: its URI path, if a <Location> for it makes
                                  * its content; or NULL */
@@ -375,6 +378,7 @@ MP_API mp_record *mp_conn_record(const conn_rec *c);
 mp_record *mp_request_record(const request_rec *r);
 /* The record, made if need be. */
 mp_record *mp_note_request(request_rec *r);
+mp_record *mp_note_conn(conn_rec *c);
 
 /* The slot of an interpreter, made if need be; NULL when the record is going away:
  * a thread that a handler left behind may still see it from one that is not. */
