@@ -181,6 +181,21 @@ class Dispatcher:
             return HTTP_INTERNAL_SERVER_ERROR
         return status
 
+    def are_absent(self, phase: str, handlers: tuple[Handler, ...]) -> bool:
+        """Whether no handler of a list, which has just run, has a function for the phase.
+
+        Args:
+            phase: directive name of the phase.
+            handlers: the handlers of the configuration.
+
+        Returns:
+            True if all come from PythonHandlerModule and none of their modules has the function.
+        """
+        default_name = PHASES[phase][1]
+        return all(
+            handler.skips and (handler.object_name or default_name) not in handler.namespace for handler in handlers
+        )
+
     def cleanup(self, req: Any, function: Callable[[Any], object], data: Any) -> None:
         """Call what was registered with `req.register_cleanup`; a failure is logged.
 
