@@ -140,7 +140,7 @@ cdef class Entry:
             status = self.run_request_handlers(req, req._phase, handlers)
             if MP_ACCESS <= call.phase <= MP_AUTHZ and call.list != NULL \
                     and call.list.handlers[0].silent:
-                call.absent = self.dispatcher.are_absent(req._phase, configured)
+                call.absent = self.dispatcher.absent_guards(configured)
         finally:
             call.rest = req.end()
         if status > 0:

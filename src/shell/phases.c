@@ -233,18 +233,40 @@ static int keeps_user(mp_phase phase, int status)
     }
 }
 
-/* Whether a list stands for the same modules wherever the configuration of this request
- * applies. */
-static int is_lasting(const request_rec *r, const mp_hlist *list)
+/* Whether two lists name the same handlers, as those of a PythonHandlerModule do. */
+static int is_like(const mp_hlist *one, const mp_hlist *other)
 {
-    const mp_dir_conf *conf = mp_dir_conf_of(r);
     int i;
 
-    for (i = 0; i < list->n; i++) {
-        if (list->handlers[i].section->kind == MP_SECTION_DIRECTORY_MATCH)
+    if (!one || one->n != other->n)
+        return 0;
+    for (i = 0; i < one->n; i++) {
+        if (!one->handlers[i].silent || one->handlers[i].text != other->handlers[i].text)
             return 0;
     }
-    return conf->interp_per_directory != 1 && conf->interp_per_directive != 1;
+    return 1;
+}
+
+/* Remember which lists are without a function, for requests that this one leads to (guards.c),
+ * if they stand for the same modules wherever this configuration applies. */
+static void note_absent(request_rec *r, const mp_hlist *list, int absent)
+{
+    const mp_dir_conf *conf = mp_dir_conf_of(r);
+    const char *ext;
+    int i;
+
+    if (conf->interp_per_directory == 1 || conf->interp_per_directive == 1)
+        return;
+    for (i = 0; i < list->n; i++) {
+        if (list->handlers[i].section->kind == MP_SECTION_DIRECTORY_MATCH)
+            return;
+    }
+    for (i = 0; i < 3; i++) {
+        const mp_hlist *one = mp_find_hlist(&conf->phase[MP_ACCESS + i], r->filename, &ext);
+
+        if (absent & 1 << i && is_like(one, list))
+            mp_note_request(r)->absent[i] = one;
+    }
 }
 
 static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
@@ -256,8 +278,8 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
 
     if (!keeps_user(phase, status))
         mp_take_back_user(r, before);
-    if (call.absent && is_lasting(r, list))
-        mp_note_request(r)->absent[phase - MP_ACCESS] = list;
+    if (call.absent)
+        note_absent(r, list, call.absent);
 
     if (call.rest && !APR_BRIGADE_EMPTY(call.rest)) {
         /* Output that was queued and not flushed.  With an error status httpd

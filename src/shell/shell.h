@@ -283,7 +283,7 @@ typedef struct mp_call {
     apr_bucket_brigade *rest;   /* out: queued output the hook still has to send,
                                  * after Python was left */
     int absent;                 /* out, access control: no module of the list has a function
-                                 * for the phase */
+                                 * for MP_ACCESS (1), MP_AUTHEN (2), MP_AUTHZ (4) */
 } mp_call;
 
 /* Handlers for the beginning or the end of a child. */

@@ -181,20 +181,23 @@ class Dispatcher:
             return HTTP_INTERNAL_SERVER_ERROR
         return status
 
-    def are_absent(self, phase: str, handlers: tuple[Handler, ...]) -> bool:
-        """Whether no handler of a list, which has just run, has a function for the phase.
+    def absent_guards(self, handlers: tuple[Handler, ...]) -> int:
+        """Tell for which phases of access control no handler of a list, which has just run, has a function.
 
         Args:
-            phase: directive name of the phase.
-            handlers: the handlers of the configuration.
+            handlers: the handlers, of a PythonHandlerModule.
 
         Returns:
-            True if all come from PythonHandlerModule and none of their modules has the function.
+            the sum of 1 for access, 2 for authentication and 4 for authorisation.
         """
-        default_name = PHASES[phase][1]
-        return all(
-            handler.skips and (handler.object_name or default_name) not in handler.namespace for handler in handlers
-        )
+        found = 0
+        for bit, default_name in ((1, "accesshandler"), (2, "authenhandler"), (4, "authzhandler")):
+            for handler in handlers:
+                if not handler.skips or (handler.object_name or default_name) in handler.namespace:
+                    break
+            else:
+                found |= bit
+        return found
 
     def cleanup(self, req: Any, function: Callable[[Any], object], data: Any) -> None:
         """Call what was registered with `req.register_cleanup`; a failure is logged.
