@@ -163,7 +163,7 @@ def area(guard: str, rule: str) -> str:
 def _guarded(guard: str, rule: str) -> tuple[str, str, str, str]:
     """Return lines for the directory, its .htaccess file, outside, and for the server."""
     name = area(guard, rule)
-    line, beside = GUARDS[guard] if guard in GUARDS else ("", "")
+    line, beside = GUARDS.get(guard, ("", ""))
     if rule.endswith(" ext"):
         line += " | .secret"
     both = REQUIRES.get(guard) or f"{line}\n{beside}"

@@ -27,7 +27,14 @@ def authenhandler(req):
 def authzhandler(req):
     return apache.OK
 """
-MODULES = ["mod_authn_core", "mod_authn_file", "mod_authz_user", "mod_authz_host", "mod_auth_basic", "mod_access_compat"]
+MODULES = [
+    "mod_authn_core",
+    "mod_authn_file",
+    "mod_authz_user",
+    "mod_authz_host",
+    "mod_auth_basic",
+    "mod_access_compat",
+]
 PYTHON = "SetHandler mod_python\nPythonHandler ${SITE}/h.py\n"
 APP = f"<Location /app>\n{PYTHON}</Location>\n"
 RULES = {
@@ -130,16 +137,17 @@ def found() -> Iterator[list[str]]:
         yield warnings(server)
 
 
-@pytest.mark.parametrize("number", range(len(TRAPS)), ids=TRAPS.__getitem__)
+@pytest.mark.parametrize("number", range(len(TRAPS)))
 def test_location_without_the_rules_of_the_document_root(found: list[str], number: int) -> None:
     (line,) = [line for line in found if f"/app-{number}-" in line]
     assert "[python:warn]" in line
     # Both sections are named, with file and line.
     assert line.count("httpd.conf:") == 2
-    assert "<Location" in line and "<Directory" in line
+    assert "<Location" in line
+    assert "<Directory" in line
 
 
-@pytest.mark.parametrize("number", range(len(NO_TRAPS)), ids=NO_TRAPS.__getitem__)
+@pytest.mark.parametrize("number", range(len(NO_TRAPS)))
 def test_nothing_is_said(found: list[str], number: int) -> None:
     assert [line for line in found if f"/app-{number + len(TRAPS)}-" in line] == []
 

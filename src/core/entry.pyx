@@ -138,8 +138,8 @@ cdef class Entry:
                 handlers += tuple(added)
         try:
             status = self.run_request_handlers(req, req._phase, handlers)
-            if MP_ACCESS <= call.phase <= MP_AUTHZ and call.list != NULL \
-                    and call.list.handlers[0].silent:
+            # The first of the three phases that it is about.
+            if call.phase == MP_ACCESS and call.list != NULL and call.list.handlers[0].silent:
                 call.absent = self.dispatcher.absent_guards(configured)
         finally:
             call.rest = req.end()

@@ -500,7 +500,6 @@ cdef extern from "pthread.h" nogil:
 cdef extern from "shell.h" nogil:
     enum mp_phase:
         MP_ACCESS
-        MP_AUTHZ
         MP_LOG
         MP_CLEANUP
         MP_REQUEST_PHASES

@@ -282,8 +282,8 @@ typedef struct mp_call {
     const char *ext;            /* extension that chose the list, or NULL */
     apr_bucket_brigade *rest;   /* out: queued output the hook still has to send,
                                  * after Python was left */
-    int absent;                 /* out, access control: no module of the list has a function
-                                 * for MP_ACCESS (1), MP_AUTHEN (2), MP_AUTHZ (4) */
+    int absent;                 /* out, MP_ACCESS: no module of the list has a function for
+                                 * that phase (1), MP_AUTHEN (2), MP_AUTHZ (4) */
 } mp_call;
 
 /* Handlers for the beginning or the end of a child. */
