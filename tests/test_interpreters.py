@@ -411,7 +411,7 @@ def test_no_more_than_256_interpreters(httpd: Httpd) -> None:
     assert statuses == [200] * 255 + [500] * (count - 255)
     assert server.get("/d0/x").text == f"{server.site}/d0/"
     refusals = re.findall(r"interpreter '.*/d(\d+)/' refused: this child has 256", server.error_log)
-    assert refusals == [str(number) for number in range(255, count)]
+    assert refusals == ["255"]  # once: whoever asks again adds no line
     assert "PythonInterpreter" in server.error_log
 
 

@@ -131,12 +131,16 @@ cdef class Entry:
         # Once the response is over httpd has taken its filters down.
         req.begin(self.phase_names[<int> call.phase], call.ext,
                   call.phase != MP_LOG and call.phase != MP_CLEANUP)
+        configured = handlers
         if req.added is not None:
             added = req.added.get(req._phase)
             if added is not None:
                 handlers += tuple(added)
         try:
             status = self.run_request_handlers(req, req._phase, handlers)
+            # The first of the three phases that it is about.
+            if call.phase == MP_ACCESS and call.list != NULL and call.list.handlers[0].silent:
+                call.absent = self.dispatcher.absent_guards(configured)
         finally:
             call.rest = req.end()
         if status > 0:

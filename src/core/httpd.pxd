@@ -499,6 +499,7 @@ cdef extern from "pthread.h" nogil:
 
 cdef extern from "shell.h" nogil:
     enum mp_phase:
+        MP_ACCESS
         MP_LOG
         MP_CLEANUP
         MP_REQUEST_PHASES
@@ -576,6 +577,7 @@ cdef extern from "shell.h" nogil:
         const mp_hlist *list
         const char *ext
         apr_bucket_brigade *rest
+        int absent
     ctypedef struct mp_server_call:
         mp_phase phase
         server_rec *s

@@ -96,7 +96,11 @@ void *mp_merge_dir_conf(apr_pool_t *p, void *base, void *add)
         conf->interp_per_directory = outer->interp_per_directory;
     if (conf->interp_per_directive == MP_UNSET)
         conf->interp_per_directive = outer->interp_per_directive;
+    /* One that no longer applies costs a look at who may see a file; one that was
+     * forgotten would cost more. */
+    conf->requires_python |= outer->requires_python;
     conf->section = NULL;
+    conf->origin = NULL;
     return conf;
 }
 

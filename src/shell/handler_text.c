@@ -22,17 +22,17 @@ int mp_in_htaccess(cmd_parms *cmd)
 }
 
 /* The argument of a section's opening line, read as httpd reads it. */
-static char *section_argument(cmd_parms *cmd, const ap_directive_t *d, int *regex)
+char *mp_section_argument(apr_pool_t *p, const ap_directive_t *d, int *regex)
 {
     const char *args = d->args, *end = ap_strrchr_c(args, '>');
     char *word;
 
     if (end)
-        args = apr_pstrmemdup(cmd->pool, args, end - args);
-    word = ap_getword_conf(cmd->pool, &args);
+        args = apr_pstrmemdup(p, args, end - args);
+    word = ap_getword_conf(p, &args);
     if (strcmp(word, "~") == 0) {
         *regex = 1;
-        word = ap_getword_conf(cmd->pool, &args);
+        word = ap_getword_conf(p, &args);
     }
     return word;
 }
@@ -49,7 +49,7 @@ static const char *compile_pattern(cmd_parms *cmd, mp_section *s)
 static const char *read_directory(cmd_parms *cmd, mp_section *s,
                                   const ap_directive_t *d, int regex)
 {
-    char *word = section_argument(cmd, d, &regex), *path;
+    char *word = mp_section_argument(cmd->pool, d, &regex), *path;
     apr_status_t rv;
 
     s->path = word;
@@ -79,7 +79,7 @@ static const char *read_directory(cmd_parms *cmd, mp_section *s,
 static const char *read_location(cmd_parms *cmd, mp_section *s,
                                  const ap_directive_t *d, int regex)
 {
-    s->path = section_argument(cmd, d, &regex);
+    s->path = mp_section_argument(cmd->pool, d, &regex);
     s->kind = MP_SECTION_LOCATION;
     if (regex) {
         s->kind = MP_SECTION_LOCATION_MATCH;
@@ -143,6 +143,8 @@ const char *mp_section_of(cmd_parms *cmd, mp_dir_conf *conf,
             error = read_location(cmd, s, d, 1);
         else
             continue;
+        if (!mp_in_htaccess(cmd))
+            s->node = d;
         break;
     }
     if (!d && cmd->path && mp_in_htaccess(cmd))

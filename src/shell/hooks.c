@@ -430,7 +430,6 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     const char *version = Py_GetVersion(), *end;
 
     (void)plog;
-    (void)ptemp;
     for (s = main_server; s; s = s->next) {
         mp_server_conf *conf = mp_server_conf_of(s);
         mp_interp_ref *ref = apr_pcalloc(pconf, sizeof(*ref));
@@ -453,6 +452,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         || check_connection_lists(main_server, "PythonConnectionOutputFilter",
                                   APR_OFFSETOF(mp_server_conf, connection_output)) != OK)
         return HTTP_INTERNAL_SERVER_ERROR;
+    mp_check_sections(main_server, ptemp);
     return OK;
 }
 
@@ -496,5 +496,6 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_connection(note_tls, after_ssl, NULL, APR_HOOK_LAST);
     mp_register_phases();
+    mp_register_guards();
     mp_register_providers(p);
 }

@@ -342,18 +342,36 @@ static int ensure_ready(mp_interp *interp)
     return state == STATE_READY;
 }
 
-mp_interp *mp_interp_get(const char *name)
+/* Called with the registry locked. */
+static mp_interp *find(const char *name)
 {
-    mp_interp *interp = NULL;
-    int i, full = 0;
+    int i;
+
+    for (i = 0; i < py.n; i++) {
+        if (strcmp(py.interps[i]->name, name) == 0)
+            return py.interps[i];
+    }
+    return NULL;
+}
+
+mp_interp *mp_interp_find(const char *name)
+{
+    mp_interp *interp;
 
     pthread_mutex_lock(&py.registry);
-    for (i = 0; i < py.n; i++) {
-        if (strcmp(py.interps[i]->name, name) == 0) {
-            interp = py.interps[i];
-            break;
-        }
-    }
+    interp = find(name);
+    pthread_mutex_unlock(&py.registry);
+    return interp;
+}
+
+mp_interp *mp_interp_get(const char *name)
+{
+    static int told;                    /* under the registry's lock */
+    mp_interp *interp;
+    int full = 0;
+
+    pthread_mutex_lock(&py.registry);
+    interp = find(name);
     if (!interp && py.n < MP_MAX_INTERPRETERS) {
         interp = calloc(1, sizeof(*interp));
         if (interp) {
@@ -364,14 +382,16 @@ mp_interp *mp_interp_get(const char *name)
             __atomic_store_n(&py.n, py.n + 1, __ATOMIC_RELEASE);
         }
     }
-    else if (!interp)
-        full = 1;
+    else if (!interp) {
+        full = !told;
+        told = 1;
+    }
     pthread_mutex_unlock(&py.registry);
     if (full)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server,
-                     "mod_python: interpreter '%s' refused: this child has %d "
-                     "interpreters already; use PythonInterpreter to share one",
-                     name, MP_MAX_INTERPRETERS);
+                     "mod_python: interpreter '%s' refused: this child has %d interpreters "
+                     "already; use PythonInterpreter to share one. Others that are refused "
+                     "are not logged", name, MP_MAX_INTERPRETERS);
     return interp;
 }
 

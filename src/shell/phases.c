@@ -40,30 +40,68 @@ int mp_is_our_name(const char *handler)
 
 /* ---- which interpreter --------------------------------------------------- */
 
-/* The directory of the request's file, if there is such a directory: each name
- * makes an interpreter, so clients must not be able to invent them. */
-static const char *directory_of_file(request_rec *r)
+/* Whether a directory exists, so that it may name an interpreter: clients must not be able
+ * to invent names.  Nor does one that the path comes through twice, by a symbolic link to a
+ * directory above: there is no end of its names. */
+static int names_one(apr_pool_t *pool, const char *directory)
 {
-    const char *slash, *directory;
+    struct { apr_dev_t device; apr_ino_t inode; } *seen;
+    char *path = apr_pstrdup(pool, directory), *slash;
     apr_finfo_t info;
+    int n = 0, i;
+
+    for (slash = path; (slash = strchr(slash, '/')) != NULL; slash++)
+        n++;
+    seen = apr_palloc(pool, n * sizeof(*seen));
+    n = 0;
+    for (slash = path; (slash = strchr(slash, '/')) != NULL; slash++) {
+        char after = slash[1];
+
+        slash[1] = '\0';
+        if (apr_stat(&info, path, APR_FINFO_TYPE | APR_FINFO_IDENT, pool) != APR_SUCCESS
+            || info.filetype != APR_DIR)
+            return 0;
+        slash[1] = after;
+        for (i = 0; i < n; i++) {
+            if (seen[i].device == info.device && seen[i].inode == info.inode)
+                return 0;
+        }
+        seen[n].device = info.device;
+        seen[n++].inode = info.inode;
+    }
+    return 1;
+}
+
+/* The interpreter that is called like a directory, which is looked for only if there is
+ * none of that name. */
+static mp_interp *interpreter_of_directory(apr_pool_t *pool, const char *directory)
+{
+    mp_interp *interp = directory ? mp_interp_find(directory) : NULL;
+    char *name;
+
+    if (interp)
+        return interp;
+    if (!directory
+        || apr_filepath_merge(&name, NULL, directory, APR_FILEPATH_NOTRELATIVE, pool) != APR_SUCCESS
+        || !names_one(pool, name))
+        return mp_interp_get("main_interpreter");
+    return mp_interp_get(name);
+}
+
+/* The directory of the request's file, or NULL. */
+static const char *directory_of_file(const request_rec *r)
+{
+    const char *slash;
+    apr_size_t n;
 
     /* Not what mod_proxy maps to, "proxy:http://...". */
     if (!r->filename || *r->filename != '/')
         return NULL;
-    if (r->finfo.filetype == APR_DIR) {
-        apr_size_t n = strlen(r->filename);
-        if (r->filename[n - 1] == '/')
-            return r->filename;
+    n = strlen(r->filename);
+    if (r->finfo.filetype == APR_DIR && r->filename[n - 1] != '/')
         return apr_pstrcat(r->pool, r->filename, "/", NULL);
-    }
     slash = strrchr(r->filename, '/');
-    directory = apr_pstrmemdup(r->pool, r->filename, slash - r->filename + 1);
-    /* No file was found, or not looked for yet. */
-    if (r->finfo.filetype == APR_NOFILE
-        && (apr_stat(&info, directory, APR_FINFO_TYPE, r->pool) != APR_SUCCESS
-            || info.filetype != APR_DIR))
-        return NULL;
-    return directory;
+    return apr_pstrmemdup(r->pool, r->filename, slash - r->filename + 1);
 }
 
 /* The rules of naming, in their order: PythonInterpreter, the file's
@@ -75,12 +113,13 @@ mp_interp *mp_interpreter_of_request(request_rec *r, const mp_dir_conf *conf,
 
     if (conf->interpreter)
         return mp_interp_of(conf->interpreter);
-    if (conf->interp_per_directory == 1) {
-        name = directory_of_file(r);
-        return mp_interp_get(name ? name : "main_interpreter");
-    }
+    if (conf->interp_per_directory == 1)
+        return interpreter_of_directory(r->pool, directory_of_file(r));
     if (conf->interp_per_directive == 1) {
         name = section ? mp_handler_directory(r->pool, section, r->filename) : NULL;
+        /* That of a pattern is a part of what the client has sent. */
+        if (section && section->kind == MP_SECTION_DIRECTORY_MATCH)
+            return interpreter_of_directory(r->pool, name);
         return mp_interp_get(name ? name : "main_interpreter");
     }
     return mp_interp_of(mp_server_conf_of(r->server)->default_interpreter);
@@ -194,6 +233,42 @@ static int keeps_user(mp_phase phase, int status)
     }
 }
 
+/* Whether two lists name the same handlers, as those of a PythonHandlerModule do. */
+static int is_like(const mp_hlist *one, const mp_hlist *other)
+{
+    int i;
+
+    if (!one || one->n != other->n)
+        return 0;
+    for (i = 0; i < one->n; i++) {
+        if (!one->handlers[i].silent || one->handlers[i].text != other->handlers[i].text)
+            return 0;
+    }
+    return 1;
+}
+
+/* Remember which lists are without a function, for requests that this one leads to (guards.c),
+ * if they stand for the same modules wherever this configuration applies. */
+static void note_absent(request_rec *r, const mp_hlist *list, int absent)
+{
+    const mp_dir_conf *conf = mp_dir_conf_of(r);
+    const char *ext;
+    int i;
+
+    if (conf->interp_per_directory == 1 || conf->interp_per_directive == 1)
+        return;
+    for (i = 0; i < list->n; i++) {
+        if (list->handlers[i].section->kind == MP_SECTION_DIRECTORY_MATCH)
+            return;
+    }
+    for (i = 0; i < 3; i++) {
+        const mp_hlist *one = mp_find_hlist(&conf->phase[MP_ACCESS + i], r->filename, &ext);
+
+        if (absent & 1 << i && is_like(one, list))
+            mp_note_request(r)->absent[i] = one;
+    }
+}
+
 static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
                             const mp_hlist *list, const char *ext)
 {
@@ -203,6 +278,8 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
 
     if (!keeps_user(phase, status))
         mp_take_back_user(r, before);
+    if (call.absent)
+        note_absent(r, list, call.absent);
 
     if (call.rest && !APR_BRIGADE_EMPTY(call.rest)) {
         /* Output that was queued and not flushed.  With an error status httpd
@@ -313,7 +390,7 @@ static int quick_handler(request_rec *r, int lookup)
 }
 
 /* Whether a content handler is one of the ready-made ones that serve files. */
-static int serves_files(const char *text)
+int mp_serves_files(const char *text)
 {
     static const char *const names[] = {"publisher", "psp", "cgihandler"};
     static const char package[] = "mod_python.";
@@ -346,7 +423,7 @@ static int before_translation(request_rec *r)
                   && list->handlers[0].section->kind != MP_SECTION_LOCATION_MATCH))
         return DECLINED;
     for (i = 0; i < list->n; i++) {
-        if (serves_files(list->handlers[i].text))
+        if (mp_serves_files(list->handlers[i].text))
             return DECLINED;
     }
     core = ap_get_core_module_config(r->per_dir_config);
@@ -426,6 +503,7 @@ static int type_checker(request_rec *r)
 
 static int fixups(request_rec *r)
 {
+    mp_note_authen(r);
     return run_phase(r, MP_FIXUP);
 }
 
@@ -470,7 +548,8 @@ void mp_register_phases(void)
     static const char *const before_mime[] = { "mod_mime.c", NULL };
 
     /* Python handlers may decide by anything, the URI above all, so they look
-     * at every internal redirect and sub-request: PER_URI, not PER_CONF. */
+     * at every internal redirect and sub-request: PER_URI, not PER_CONF.  guards.c
+     * does what that leaves out. */
     ap_hook_post_read_request(post_read_request, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_quick_handler(quick_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_translate_name(before_translation, NULL, NULL, APR_HOOK_REALLY_FIRST);

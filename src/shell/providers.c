@@ -109,6 +109,7 @@ static const char *parse_require(cmd_parms *cmd, const char *line, const void **
         || (error = mp_check_handler(cmd, text, section)) != NULL)
         return error;
     made->list = mp_one_handler(cmd, text, section);
+    conf->requires_python = 1;
     if (*line) {
         made->arguments = ap_expr_parse_cmd(cmd, line, AP_EXPR_FLAG_STRING_RESULT,
                                             &error, NULL);

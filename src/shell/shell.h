@@ -10,6 +10,8 @@
  *   filters.c      filters of requests and connections
  *   framing.c      lengths, statuses and encodings of responses are right
  *   phases.c       the request phases: "is a Python handler configured here?"
+ *   guards.c       access control of sub-requests and internal redirects
+ *   advice.c       warnings about sections that do not protect what they seem to
  *   ssi.c          the element "python" of mod_include
  *   providers.c    authentication and authorisation providers
  *   interpreter.c  interpreters, thread states, entering and leaving Python
@@ -94,6 +96,8 @@ typedef struct mp_section {
     const char *directory;      /* handler directory with trailing '/', or NULL */
     ap_regex_t *regex;          /* MATCH kinds given as a regex, else NULL */
     int wildcard;               /* MATCH kinds given as a shell pattern */
+    const ap_directive_t *node; /* its place in the configuration, which lives as long as
+                                 * the child; NULL in the server's and in .htaccess files */
 } mp_section;
 
 typedef struct mp_handler {
@@ -164,7 +168,10 @@ typedef struct mp_dir_conf {
     int enable_pdb;
     int interp_per_directory;
     int interp_per_directive;
+    int requires_python;                /* a Require asks Python */
     const mp_section *section;          /* only while the section is read */
+    const ap_conf_vector_t *origin;     /* what this configuration is a copy of (guards.c),
+                                         * or NULL */
 } mp_dir_conf;
 
 typedef struct mp_import {
@@ -278,6 +285,8 @@ typedef struct mp_call {
     const char *ext;            /* extension that chose the list, or NULL */
     apr_bucket_brigade *rest;   /* out: queued output the hook still has to send,
                                  * after Python was left */
+    int absent;                 /* out, MP_ACCESS: no module of the list has a function for
+                                 * that phase (1), MP_AUTHEN (2), MP_AUTHZ (4) */
 } mp_call;
 
 /* Handlers for the beginning or the end of a child. */
@@ -315,6 +324,8 @@ void mp_python_child_init(apr_pool_t *pchild, server_rec *s);
 /* The record for a name, made if need be (not started); NULL and a log line
  * if there are too many. */
 mp_interp *mp_interp_get(const char *name);
+/* The record for a name, or NULL if there is none. */
+mp_interp *mp_interp_find(const char *name);
 mp_interp *mp_interp_of(mp_interp_ref *ref);
 
 /* Call into an interpreter, starting it if need be.  May be called by any
@@ -364,6 +375,10 @@ typedef struct mp_record {
                                  * its content; or NULL */
     int at_end;                 /* request: end_of_request() is registered */
     const char *claimed;        /* request: r->user as get_basic_auth_pw() has set it, or NULL */
+    request_rec *passed;        /* request: the one that has passed httpd's authorisation
+                                 * for it, or NULL (guards.c) */
+    const mp_hlist *absent[3];  /* request: lists of MP_ACCESS, MP_AUTHEN and MP_AUTHZ that
+                                 * have turned out to be without a function */
     int gone;                   /* its objects were detached: there are no more */
     conn_rec *c;                /* connection: from here on for one that is suspended, */
     struct mp_loop *loop;       /* see suspend.c; who serves it */
@@ -505,7 +520,21 @@ void mp_register_exports(void);
  */
 void mp_register_hooks(apr_pool_t *p);
 void mp_register_phases(void);              /* phases.c */
-int mp_is_our_name(const char *handler);    /* whether SetHandler has named us */
+void mp_register_guards(void);              /* guards.c */
+/* Whether a content handler's name means us, and whether a PythonHandler is one of the
+ * ready-made ones that serve files. */
+int mp_is_our_name(const char *handler);
+int mp_serves_files(const char *text);
+/* Warn, once for each section, of a PythonAuthenHandler that was not called. */
+void mp_note_authen(request_rec *r);
+/* Warn of sections that do not protect what they seem to (advice.c). */
+void mp_check_sections(server_rec *main_server, apr_pool_t *ptemp);
+/* Whether a section of the configuration has a Require for which a user has to be
+ * known; section may be NULL for all of the configuration. */
+int mp_requires_user(const ap_directive_t *section, apr_pool_t *p);
+/* The argument of a section's opening line, read as httpd reads it; *regex becomes 1
+ * if it is marked as a regular expression. */
+char *mp_section_argument(apr_pool_t *p, const ap_directive_t *d, int *regex);
 void mp_register_ssi(void);                 /* ssi.c */
 void mp_register_providers(apr_pool_t *p);  /* providers.c */
 

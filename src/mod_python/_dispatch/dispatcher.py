@@ -188,6 +188,24 @@ class Dispatcher:
             return HTTP_INTERNAL_SERVER_ERROR
         return status
 
+    def absent_guards(self, handlers: tuple[Handler, ...]) -> int:
+        """Tell for which phases of access control no handler of a list, which has just run, has a function.
+
+        Args:
+            handlers: the handlers, of a PythonHandlerModule.
+
+        Returns:
+            the sum of 1 for access, 2 for authentication and 4 for authorisation.
+        """
+        found = 0
+        for bit, default_name in ((1, "accesshandler"), (2, "authenhandler"), (4, "authzhandler")):
+            for handler in handlers:
+                if not handler.skips or (handler.object_name or default_name) in handler.namespace:
+                    break
+            else:
+                found |= bit
+        return found
+
     def cleanup(self, req: Any, function: Callable[[Any], object], data: Any) -> None:
         """Call what was registered with `req.register_cleanup`; a failure is logged.
 

@@ -33,7 +33,7 @@ from time import monotonic, sleep
 
 from . import paths, scope
 from .lines import plain
-from .modules import Entry, Loader, ModuleInfo, label_of, stamp_of
+from .modules import Entry, Loader, ModuleInfo, label_of, stamp_of, unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,9 +298,17 @@ class Importer:
         Args:
             file: absolute, normalised path.
             path: initial ``__mp_path__`` of the module, if it is not loaded yet.
+
+        Raises:
+            ImportError: there is no such file.
         """
         entry = self.files.get(file)
         if entry is None:
+            # Clients may choose directories (<DirectoryMatch>) and names; records stay.
+            try:
+                os.stat(file)
+            except (OSError, ValueError) as exc:
+                raise plain(unreadable(file, exc)) from None
             with self.lock:
                 entry = self.files.get(file)
                 if entry is None:
@@ -591,6 +599,9 @@ def _has_top(directory: str, name: str) -> bool:
 
     A plain directory (a namespace package) counts only if nothing else has the name.
     """
+    # The import system remembers each directory that it was asked about.
+    if not os.path.isdir(directory):
+        return False
     spec = PathFinder.find_spec(name, [directory])
     if spec is None:
         return False

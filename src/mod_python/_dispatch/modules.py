@@ -212,9 +212,7 @@ class Loader:
                     stat = os.fstat(file.fileno())
                     source = file.read()
             except OSError as exc:
-                raise plain(
-                    ImportError(f"cannot read the module file {entry.file}: {exc.strerror}", path=entry.file)
-                ) from None
+                raise plain(unreadable(entry.file, exc)) from None
             # From bytes, so that the source's own encoding declaration counts.
             code = compile(source, entry.file, "exec", dont_inherit=True)
             del source
@@ -308,6 +306,11 @@ class Loader:
             return self.importer.labels[name]
         except KeyError:
             raise ImportError(f"{name} is no module of this importer", name=name) from None
+
+
+def unreadable(file: str, exc: OSError | ValueError) -> ImportError:
+    """Make the exception for a module file that cannot be read."""
+    return ImportError(f"cannot read the module file {file}: {getattr(exc, 'strerror', None) or exc}", path=file)
 
 
 def _describe(exc: BaseException) -> str:
