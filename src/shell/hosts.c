@@ -148,7 +148,7 @@ static int check_list(apr_pool_t *ptemp, server_rec *main_server, server_rec *s,
     }
     if (!lost && !works && warn)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
-                     "%s in %s can never run: there is no Listen for its address",
+                     "%s in %s can never run: no Listen has its address",
                      name->directive, name_of(ptemp, s));
     if (!lost)
         return 1;
