@@ -20,8 +20,9 @@ from mod_python._constants import (
     HTTP_INTERNAL_SERVER_ERROR,
     HTTP_REQUEST_TIME_OUT,
 )
-from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError, TLSError
+from mod_python.errors import ConnectionClosed, ConnectionTimeout
 
+from . import peers
 from .lines import log_lines
 
 TYPE_CHECKING = False
@@ -376,10 +377,9 @@ def page(req: Any, lines: list[str]) -> bytes:
 def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException) -> int:
     """Report an exception of a connection handler.
 
-    That the peer has gone is the normal end of a connection: one line at level
-    debug.  A time-out, a message beyond a limit, or TLS that fails, is one line at level info: any
-    client can cause it, so it must not be able to fill the log with tracebacks.
-    Anything else is an error.
+    What any client can cause is one line, so that clients cannot fill the log with
+    tracebacks: that the peer has gone at level debug, a time-out, a message beyond a limit or
+    TLS that fails at level info. Anything else is an error.
 
     Args:
         conn: the connection.
@@ -393,12 +393,9 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     """
     phase = "PythonConnectionHandler"
     try:
-        if isinstance(exc, ConnectionClosed):
-            level = APLOG_INFO if isinstance(exc, TLSError) else APLOG_DEBUG
-            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], level)
-            return 0
-        if isinstance(exc, (ConnectionTimeout, LimitError)):
-            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_INFO)
+        level = peers.level_of(exc)
+        if level is not None:
+            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {peers.text_of(exc)}"], level)
             return 0
         title = _title(interpreter, phase, handler.text)
         emit(conn.log_error, _lines(title, [], exc, interpreter), APLOG_ERR)
