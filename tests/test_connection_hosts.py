@@ -185,7 +185,9 @@ def test_ipv6_addresses_belong_to_their_first_host() -> None:
     said = refusal(listen + host("first", "[::1]:PORT") + host("second", "[::1]:PORT", directive(name)))
     assert "belong to the virtual host first " in said
     # Both answer: the number for one address, the star for the other.
-    with running(listen + host("first", "[::1]:PORT") + host("second", "*:PORT", directive(name)), files=FILES) as server:
+    with running(
+        listen + host("first", "[::1]:PORT") + host("second", "*:PORT", directive(name)), files=FILES
+    ) as server:
         assert talk(server, address="::1").endswith(b"a page")
         assert f"ran {name}" not in server.error_log
         assert talk(server).endswith(b"a page")

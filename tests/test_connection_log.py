@@ -99,13 +99,17 @@ FAULTS = {
     ),
     "queue is empty": ("async: await asyncio.wait_for(asyncio.Queue().get(), 0.1)", "TimeoutError"),
     "one of a group": (
-        "async:\n r, w = conn.streams()\n async def fails(): raise ValueError('on purpose')\n"
-        " async with asyncio.TaskGroup() as g: g.create_task(r.readexactly(10)); g.create_task(fails())",
+        (
+            "async:\n r, w = conn.streams()\n async def fails(): raise ValueError('on purpose')\n"
+            " async with asyncio.TaskGroup() as g: g.create_task(r.readexactly(10)); g.create_task(fails())"
+        ),
         "on purpose",
     ),
     "protocol": (
-        "async:\n class P(asyncio.Protocol):\n  def connection_made(self, t): raise ValueError('on purpose')\n"
-        " await conn.run_protocol(P)",
+        (
+            "async:\n class P(asyncio.Protocol):\n  def connection_made(self, t): raise ValueError('on purpose')\n"
+            " await conn.run_protocol(P)"
+        ),
         "on purpose",
     ),
     "ordinary": ("raise ValueError('on purpose')", "on purpose"),

@@ -117,11 +117,11 @@ class ConnectionTransport(asyncio.Transport):
             return default if value is None else value
         return default
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+    def set_protocol(self, protocol: Any) -> None:
         """Give what arrives from now on to another protocol."""
-        self._protocol: Any = protocol
+        self._protocol = protocol
         with contextlib.suppress(AttributeError):  # it may have slots
-            self._protocol._mp_peer = True
+            self._protocol._mp_peer = True  # see `_dispatch.peers`
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""

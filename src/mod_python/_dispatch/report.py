@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 # upload does not, and must not fill the disk of the error log.
 MAX_REPORT = 256 * 1024
 
+# Line ends in the text of an exception may be a client's, who must not be able to write
+# what looks like a line of a report, nor a hundred thousand of them.
+MAX_MESSAGE_LINES = 100
+_INDENT = "\n    "
+
 # Seconds to wait for another thread to finish its report, so that the lines of
 # two reports do not mix.  If the log is stuck for longer, they may.
 PATIENCE = 1.0
@@ -96,11 +101,23 @@ def _strip(stack: StackSummary, exc: BaseException | None) -> None:
     stack[:] = [frame for frame in stack[:end] if not is_own(frame.filename)] + tail
 
 
+def _contained(message: str) -> str:
+    """Indent all lines of a message but the first, and leave out those beyond the limit."""
+    lines = message.split("\n")
+    left_out = len(lines) - MAX_MESSAGE_LINES
+    if left_out > 0:
+        lines[MAX_MESSAGE_LINES:] = [f"... {left_out} lines left out ..."]
+    return _INDENT.join(lines)
+
+
 def _strip_all(report: TracebackException, exc: BaseException | None, seen: set[int]) -> None:
     if id(report) in seen:
         return
     seen.add(id(report))
     _strip(report.stack, exc)
+    message = getattr(report, "_str", None)
+    if isinstance(message, str) and "\n" in message:
+        report._str = _contained(message)  # type: ignore[attr-defined]
     if report.__cause__ is not None:
         _strip_all(report.__cause__, getattr(exc, "__cause__", None), seen)
     if report.__context__ is not None:
