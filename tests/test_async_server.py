@@ -208,7 +208,7 @@ async def connectionhandler(conn):
 def test_request_timeouts_are_for_requests(httpd: Httpd) -> None:
     """mod_reqtimeout does not cut off a connection that speaks something else.
 
-    Only with ``handshake=``, which ends where a request begins; so it is for ordinary handlers.
+    For its limit of the handshake see test_handshake_limit.py.
     """
     modules = needs("mod_reqtimeout")
     config = "RequestReadTimeout header=1 body=1"
@@ -220,26 +220,6 @@ def test_request_timeouts_are_for_requests(httpd: Httpd) -> None:
             time.sleep(1.2)  # longer than a request may take
         for sock in (plain, tls):
             talk(sock)
-
-
-def test_a_time_out_of_mod_reqtimeout_says_whose_it_is(httpd: Httpd) -> None:
-    handler = """
-from mod_python import apache
-
-def connectionhandler(conn):
-    try:
-        conn.readline()
-    except apache.ConnectionTimeout as error:
-        conn.write(str(error).encode())
-    return apache.OK
-"""
-    modules = needs("mod_reqtimeout")
-    server = httpd("RequestReadTimeout handshake=1", handler=handler, modules=modules, **FEW)
-    # A client that says nothing, and one that says too little.
-    for text in (b"", b"no line"):
-        with server.connect() as sock:
-            sock.sendall(text)
-            assert b"mod_reqtimeout" in receive_all(sock)
 
 
 def test_the_status_page_counts_connections(httpd: Httpd) -> None:

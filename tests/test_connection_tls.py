@@ -1,122 +1,89 @@
-"""A connection handler on a TLS port is called after the handshake, or not at all."""
+"""A connection handler on a TLS port is called after the handshake that its host asks for, or not at all.
+
+The dimensions: first bytes, client certificate rules, client certificates, SNI, versions of TLS,
+kinds of handlers, and where the handler is configured; see `tests.tls_site`.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import ssl
 from collections.abc import Iterator
 
 import pytest
 
-from mod_python.testing import Server
-from tests.scripted import TIMEOUT, receive_all
-from tests.servers import running
+from tests.tls_site import (
+    CERTIFICATES,
+    HTTP,
+    KINDS,
+    RULES,
+    SCOPES,
+    SNI,
+    VERSIONS,
+    Site,
+    beginnings,
+    site,
+)
 
-HANDLERS = """
-from mod_python import apache
+pytestmark = pytest.mark.long
 
-def ordinary(conn):
-    conn.log_error("the handler runs", apache.APLOG_NOTICE)
-    conn.write(b"greeting %d\\n" % conn.is_https())
-    for line in conn:
-        conn.write(b"done: " + line)
-    return apache.OK
-
-async def coroutine(conn):
-    conn.log_error("the handler runs", apache.APLOG_NOTICE)
-    conn.write(b"greeting %d\\n" % conn.is_https())
-    async for line in conn:
-        conn.write(b"done: " + line)
-    return apache.OK
-
-def handler(req):
-    req.write("a page")
-    return apache.OK
-"""
-
-CONFIG = """
-<VirtualHost *:${PORT}>
-    SSLEngine on
-    SSLCertificateFile ${TLS_CERT}
-    SSLCertificateKeyFile ${TLS_KEY}
-    SSLCACertificateFile ${TLS_CERT}
-    SSLVerifyClient VERIFY
-    PythonConnectionHandler ${SITE}/handlers.py::KIND
-    <Location />
-        SetHandler mod_python
-        PythonHandler ${SITE}/handlers.py
-    </Location>
-</VirtualHost>
-"""
-
-#: What mod_ssl takes for plain HTTP, and answers as such.
-HTTP = [b"GET /\nDELETE\n", b"GET / HTTP/1.0\r\n\r\n", b"POST /x HTTP/1.1\r\nHost: x\r\n\r\n", b"HEAD /\n", b"PUT /a\n"]
-#: Other beginnings that are no handshake.
-OTHER = [b"hello\n", b"\r\n", b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01", b"EHLO x\r\n", b"\x80\x2e\x01\x03\x01"]
+BEGINNINGS = beginnings()
+PORTS = pytest.mark.parametrize("port", range(len(RULES)), ids=["-".join(rules) for rules in RULES])
 
 
-@pytest.fixture(scope="module", params=["ordinary", "coroutine"])
+@pytest.fixture(scope="module", params=SCOPES)
+def scope(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=["none", "optional", "require"])
-def verify(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
-def server(kind: str, verify: str) -> Iterator[Server]:
-    config = CONFIG.replace("VERIFY", verify).replace("KIND", kind)
-    with running(config, files={"handlers.py": HANDLERS}, tls=True, log_level="info") as server:
-        yield server
+def served(scope: str, kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(scope, kind, tmp_path_factory.mktemp("client")) as served:
+        yield served
 
 
-def runs(server: Server) -> int:
-    """How often the handler was called."""
-    return sum("the handler runs" in record.message for record in server.log_records())
+def check_log(served: Site, mark: int) -> int:
+    """Check that a client has caused one line at most; return how often the handler ran."""
+    records = served.since(mark)
+    calls = [record for record in records if "the handler runs" in record.message]
+    assert len(records) - len(calls) <= 1
+    return len(calls)
 
 
-def plain(server: Server, data: bytes) -> bytes:
-    """Send bytes and their end without TLS; return the answer."""
-    with socket.create_connection((server.host, server.port), TIMEOUT) as sock:
-        sock.sendall(data)
-        with contextlib.suppress(OSError):  # the server may have closed the connection already
-            sock.shutdown(socket.SHUT_WR)
-        try:
-            return receive_all(sock)
-        except ConnectionResetError:
-            return b""
-
-
-@pytest.mark.parametrize("data", [*HTTP, *OTHER], ids=lambda data: ascii(data)[2:14])
-def test_handler_is_not_called_without_a_handshake(server: Server, data: bytes) -> None:
-    before = runs(server)
-    answer = plain(server, data)
-    assert b"greeting" not in answer
-    assert b"done" not in answer
-    assert b"a page" not in answer
-    if data in HTTP and b"HEAD" not in data:
+@PORTS
+@pytest.mark.parametrize("first", list(BEGINNINGS))
+def test_handler_is_not_called_without_a_handshake(served: Site, port: int, first: str) -> None:
+    mark = served.mark()
+    answer = served.plain(port, BEGINNINGS[first])
+    for secret in (b"greeting", b"done", b"a page"):
+        assert secret not in answer
+    if BEGINNINGS[first] in HTTP and b"HEAD" not in BEGINNINGS[first]:
         assert b"plain HTTP to an SSL-enabled server port" in answer
-    assert runs(server) == before
+    assert check_log(served, mark) == 0
 
 
-def test_handler_is_called_after_the_handshake_that_its_host_asks_for(server: Server, verify: str) -> None:
-    before = runs(server)
-    context = ssl.create_default_context(cafile=str(server.certificate.certificate))
-    context.check_hostname = False
-    answer = b""
-    with (
-        contextlib.suppress(ssl.SSLError, ConnectionError),
-        socket.create_connection((server.host, server.port), TIMEOUT) as sock,
-        context.wrap_socket(sock) as tls,
-    ):
-        tls.sendall(b"one\n")
-        answer = tls.recv(100)
-    if verify == "require":
+@PORTS
+@pytest.mark.parametrize("version", list(VERSIONS))
+@pytest.mark.parametrize("sni", SNI)
+@pytest.mark.parametrize("certificate", CERTIFICATES)
+def test_handler_is_called_after_the_handshake_that_its_host_asks_for(
+    served: Site, kind: str, port: int, certificate: str, sni: str | None, version: str
+) -> None:
+    rule, other = RULES[port]
+    shaken_by = other if sni == "second" else rule
+    accepted = certificate == "right" or shaken_by == "none" or (shaken_by == "optional" and certificate == "without")
+    # The handler belongs to the first host: the second one's rule must ask for what that one asks for.
+    runs = accepted and (rule in ("none", shaken_by))
+    mark = served.mark()
+    answer = served.talk(port, certificate, sni, version)
+    if not runs:
         assert answer == b""
-        assert runs(server) == before
+    elif kind == "declining":
+        assert answer.startswith(b"HTTP/1.1 ")
     else:
-        assert answer.startswith(b"greeting 1\n")
-        assert runs(server) == before + 1
+        verified = "SUCCESS" if certificate == "right" and shaken_by != "none" else "NONE"
+        assert answer.startswith(f"greeting 1 first {verified}\n".encode())
+    assert check_log(served, mark) == runs

@@ -377,3 +377,22 @@ def test_accept(runner: Runner, accept: str | None, html: bool) -> None:
 def test_heading(runner: Runner, raised: str, heading: str) -> None:
     _, req = runner.run(f"def handler(req):\n    {raised}\n", FakeRequest(debug=True))
     assert f"<h1>{heading}" in req.body.decode()
+
+
+def test_line_ends_in_a_message_make_no_line_of_a_report() -> None:
+    forged = "no such name: x\nmod_python (pid=1): Application error\nTraceback (most recent call last):"
+    try:
+        raise ValueError(forged) from KeyError("a\nb")
+    except ValueError as exc:
+        lines = report.traceback_text(exc).split("\n")
+    assert lines[-3:] == [
+        "ValueError: no such name: x",
+        "    mod_python (pid=1): Application error",
+        "    Traceback (most recent call last):",
+    ]
+
+
+def test_a_message_of_many_lines_is_cut() -> None:
+    lines = report.traceback_text(ValueError("x\n" * 100_000)).split("\n")
+    assert len(lines) == report.MAX_MESSAGE_LINES + 1
+    assert lines[-1] == "    ... 99901 lines left out ..."

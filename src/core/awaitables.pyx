@@ -23,6 +23,8 @@ cdef class Awaited:
         self.close()
         if value is None:
             value = kind() if isinstance(kind, type) else kind
+        if isinstance(value, Exception) or type(value).__module__ == "asyncio.exceptions":
+            value._mp_peer = True   # what was waited for; see _dispatch/peers.py
         raise value
 
 

@@ -40,9 +40,6 @@ cdef enum:
     WRITE_BOUND = 65536
     WRITE_START = 2048
 
-    # Milliseconds between two questions to a filter that looks at the time.
-    ASK_MS = 1000
-
     STATE_VIEW = 0
     STATE_HANDLING
     STATE_CLOSED
@@ -254,15 +251,6 @@ cdef class Stream:
         self.plain = first
         return True
 
-    cdef bint has_clock(self) noexcept nogil:
-        """Whether a filter looks at the time, but only when it is asked for input: mod_reqtimeout."""
-        cdef ap_filter_t *f = self.c.input_filters
-        while f != NULL:
-            if strcmp(f.frec.name, b"reqtimeout") == 0:
-                return True
-            f = f.next
-        return False
-
     cdef Py_ssize_t receive(self) noexcept nogil:
         """Read what is there into the buffer, or into that of TLS; never waits."""
         cdef Buffer *b = &self.inp
@@ -337,10 +325,9 @@ cdef class Stream:
         cdef Py_ssize_t n = READ_AGAIN
         cdef int ready, ms
         cdef long long left
-        cdef bint look_first, has_clock
+        cdef bint look_first
         pthread_mutex_lock(&self.lock)
         look_first = not self.is_plain()
-        has_clock = look_first and self.has_clock()
         if self.out_len:
             self.error = self.send(NULL, 0)
             if self.error != APR_SUCCESS:
@@ -360,8 +347,6 @@ cdef class Stream:
                 left = deadline - now_us()
                 # Rounded up, so that a time-out is never early; and within an int.
                 ms = <int> ((min(left, forever()) + 999) // 1000) if left > 0 else 0
-            if has_clock and not 0 <= ms <= ASK_MS:
-                ms = ASK_MS
             self.waiting = True
             pthread_mutex_unlock(&self.lock)
             ready = mp_wait_readable(self.fd, ms)
@@ -537,8 +522,7 @@ cdef class Stream:
         cdef char text[120]
         if APR_STATUS_IS_TIMEUP(rv):
             if self.filter_timed_out and doing == "reading":
-                raise ConnectionTimeout("time-out while reading: an input filter gave up waiting, such as "
-                                        "mod_reqtimeout (RequestReadTimeout handshake=)")
+                raise ConnectionTimeout("time-out while reading: an input filter gave up waiting")
             raise ConnectionTimeout(
                 "time-out while %s: nothing %s for %g seconds" % (
                     doing, "came" if doing == "reading" else "could be sent",

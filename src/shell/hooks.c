@@ -20,6 +20,7 @@ APLOG_USE_MODULE(python);
 
 static const char GIVE_BACK[] = "MOD_PYTHON_GIVE_BACK";
 static ap_filter_rec_t *give_back_filter;
+static ap_filter_rec_t *clock_filter;           /* mod_reqtimeout's, or NULL */
 
 /* ---- which interpreter --------------------------------------------------- */
 
@@ -79,12 +80,32 @@ static void copy_notes(conn_rec *c)
         c->notes = apr_table_overlay(c->pool, c->notes, record->notes);
 }
 
+/* mod_reqtimeout's limit for the handshake ends with the handshake, or it would end a
+ * connection that has been idle for as long.  With HTTP the first request sets another
+ * one, and mod_http2 takes the filter away as well.  Returns what the filter needs if it
+ * has to come back, or NULL. */
+static void *stop_clock(conn_rec *c)
+{
+    ap_filter_t *f = c->input_filters;
+    void *ctx;
+
+    while (f && (!clock_filter || f->frec != clock_filter))
+        f = f->next;
+    if (!f)
+        return NULL;
+    ctx = f->ctx;
+    ap_remove_input_filter(f);
+    return ctx;
+}
+
 static int process_connection(conn_rec *c)
 {
     mp_server_conf *conf = mp_server_conf_of(c->base_server);
     mp_call call = { .phase = MP_CONNECTION, .c = c };
     mp_record *record;
     mp_interp *interp;
+    const char *why;
+    void *clock;
     int status;
 
     mp_visit();
@@ -103,8 +124,14 @@ static int process_connection(conn_rec *c)
         record->declined = 1;
         return DECLINED;
     }
+    if (record && record->tls && (why = mp_other_tls(c))) {
+        ap_log_cerror(APLOG_MARK, APLOG_INFO, 0, c, "connection ended before "
+                      "PythonConnectionHandler: %s", why);
+        return OK;
+    }
     call.list = conf->connection;
     interp = mp_interpreter_of_conn(conf);
+    clock = stop_clock(c);
     status = mp_python_call(interp, MP_CALL_CONNECTION, &call);
     record = mp_conn_record(c);
     if (record && record->loop) {
@@ -112,6 +139,8 @@ static int process_connection(conn_rec *c)
         return OK;
     }
     if (status == DECLINED) {
+        if (clock)
+            ap_add_input_filter_handle(clock_filter, clock, NULL, c);
         mp_note_conn(c)->declined = 1;
         keep_notes(c);
     }
@@ -375,54 +404,6 @@ void mp_log_request(const request_rec *r, int level, const char *text)
 
 /* ---- start ---------------------------------------------------------------- */
 
-/* A connection is handed out before a host name is known, so it belongs to the
- * first virtual host of its address.  A handler set for a later one only would
- * never run. */
-static int same_address(const server_rec *a, const server_rec *b)
-{
-    const server_addr_rec *x, *y;
-
-    for (x = a->addrs; x; x = x->next) {
-        for (y = b->addrs; y; y = y->next) {
-            if (x->host_port == y->host_port && x->host_addr && y->host_addr
-                && apr_sockaddr_equal(x->host_addr, y->host_addr))
-                return 1;
-        }
-    }
-    return 0;
-}
-
-static const mp_hlist *connection_list(const server_rec *s, apr_size_t field)
-{
-    return *(mp_hlist **)((char *)mp_server_conf_of(s) + field);
-}
-
-static int check_connection_lists(server_rec *main_server, const char *directive,
-                                  apr_size_t field)
-{
-    server_rec *s, *earlier;
-
-    for (s = main_server->next; s; s = s->next) {
-        const mp_hlist *own = connection_list(s, field);
-
-        if (!own || own == connection_list(main_server, field))
-            continue;
-        for (earlier = main_server->next; earlier != s; earlier = earlier->next) {
-            if (same_address(s, earlier) && connection_list(earlier, field) != own) {
-                ap_log_error(APLOG_MARK, APLOG_EMERG, 0, main_server,
-                             "%s in the virtual host at %s:%u can "
-                             "never run: the virtual host at %s:%u comes first for the "
-                             "same address and gets its connections; put the directive "
-                             "there, or give this host a port of its own",
-                             directive, s->defn_name, s->defn_line_number,
-                             earlier->defn_name, earlier->defn_line_number);
-                return HTTP_INTERNAL_SERVER_ERROR;
-            }
-        }
-    }
-    return OK;
-}
-
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                        server_rec *main_server)
 {
@@ -437,20 +418,14 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
         ref->name = s->server_hostname ? s->server_hostname : "main_interpreter";
         conf->default_interpreter = ref;
     }
+    clock_filter = ap_get_input_filter_handle("reqtimeout");
     mp_register_ssi();
     ap_add_version_component(pconf, "mod_python/" MP_VERSION);
     for (end = version; *end && *end != ' ' && *end != '+'; end++)
         ;
     ap_add_version_component(pconf, apr_pstrcat(pconf, "Python/",
                              apr_pstrmemdup(pconf, version, end - version), NULL));
-    if (check_connection_lists(main_server, "PythonConnectionHandler",
-                               APR_OFFSETOF(mp_server_conf, connection)) != OK
-        || check_connection_lists(main_server, "PythonPreConnectionHandler",
-                                  APR_OFFSETOF(mp_server_conf, pre_connection)) != OK
-        || check_connection_lists(main_server, "PythonConnectionInputFilter",
-                                  APR_OFFSETOF(mp_server_conf, connection_input)) != OK
-        || check_connection_lists(main_server, "PythonConnectionOutputFilter",
-                                  APR_OFFSETOF(mp_server_conf, connection_output)) != OK)
+    if (mp_check_hosts(pconf, ptemp, main_server) != OK)
         return HTTP_INTERNAL_SERVER_ERROR;
     mp_check_sections(main_server, ptemp);
     return OK;

@@ -6,6 +6,7 @@
  *   directives.c   the directive table: what is accepted where
  *   config_merge.c per-directory and per-server configuration: making,
  *                  merging and reading them
+ *   hosts.c        which virtual host a connection belongs to, and its TLS
  *   hooks.c        connections, the start of the server, what is registered
  *   filters.c      filters of requests and connections
  *   framing.c      lengths, statuses and encodings of responses are right
@@ -182,6 +183,8 @@ typedef struct mp_import {
     struct mp_import *next;             /* in the order of the configuration */
 } mp_import;
 
+typedef struct mp_tls mp_tls;           /* hosts.c */
+
 typedef struct mp_server_conf {
     mp_hlist *connection;               /* PythonConnectionHandler, or NULL */
     mp_hlist *pre_connection;           /* likewise, as the next two */
@@ -201,6 +204,7 @@ typedef struct mp_server_conf {
     int interp_per_directive;
     int optimize;                       /* On in any server: On in the main one */
     mp_import *imports;                 /* main server only */
+    const mp_tls *tls;                  /* what it asks of TLS clients, or NULL: not known */
 } mp_server_conf;
 
 extern const command_rec mp_directives[];
@@ -399,6 +403,16 @@ mp_record *mp_note_conn(conn_rec *c);
  * a thread that a handler left behind may still see it from one that is not. */
 MP_API mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp);
 MP_API mp_slot *mp_request_slot(request_rec *r, mp_interp *interp);
+
+/* ------------------------------------------------------------------------
+ * Virtual hosts and connections (hosts.c)
+ */
+
+/* At start: note what TLS the hosts ask for; refuse or warn about directives for
+ * connections that have no effect.  OK, or a status that ends httpd. */
+int mp_check_hosts(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
+/* Why a TLS handshake was not the one that the handler's host asks for, or NULL. */
+const char *mp_other_tls(conn_rec *c);
 
 /* ------------------------------------------------------------------------
  * The end of a child (child_end.c)

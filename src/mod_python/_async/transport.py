@@ -19,6 +19,7 @@ switched off; protocols have their own.  `write_timeout` counts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class ConnectionTransport(asyncio.Transport):
 
     # For loop.start_tls() of asyncio's own loop.
     _start_tls_compatible = True
+    # An error that comes from here is the peer's; see `_dispatch.peers`.
+    _mp_peer = True
 
     def __init__(self, conn: Any, protocol: asyncio.BaseProtocol) -> None:
         super().__init__()
@@ -114,9 +117,11 @@ class ConnectionTransport(asyncio.Transport):
             return default if value is None else value
         return default
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+    def set_protocol(self, protocol: Any) -> None:
         """Give what arrives from now on to another protocol."""
-        self._protocol: Any = protocol
+        self._protocol = protocol
+        with contextlib.suppress(AttributeError):  # it may have slots
+            self._protocol._mp_peer = True  # see `_dispatch.peers`
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
@@ -355,6 +360,7 @@ def streams(conn: Any, limit: int) -> tuple[asyncio.StreamReader, asyncio.Stream
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     transport = ConnectionTransport(conn, protocol)
     transport.begin()
+    reader._mp_peer = True  # type: ignore[attr-defined]
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 

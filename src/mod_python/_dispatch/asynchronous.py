@@ -31,7 +31,7 @@ from weakref import WeakSet
 from mod_python._constants import APLOG_DEBUG, APLOG_ERR, APLOG_INFO, APLOG_WARNING, DECLINED, OK
 from mod_python.errors import ConnectionClosed, DetachedError
 
-from . import report, scope
+from . import peers, report, scope
 from .lines import plain
 
 TYPE_CHECKING = False
@@ -208,6 +208,10 @@ class Loop:
         from mod_python import apache
 
         exc = context.get("exception")
+        if exc is not None and peers.level_of(exc) is not None:
+            text = f"mod_python: event loop of interpreter '{self.name}': a task ended: {peers.text_of(exc)}"
+            report.emit(lambda line, level: apache.log_error(line, level), [text], APLOG_DEBUG)
+            return
         lines = [f"mod_python: event loop of interpreter '{self.name}': {context.get('message', 'error')}"]
         lines += [f"    {key}: {context[key]!r}" for key in ("task", "future", "handle") if key in context]
         if exc is not None:

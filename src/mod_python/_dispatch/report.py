@@ -20,8 +20,9 @@ from mod_python._constants import (
     HTTP_INTERNAL_SERVER_ERROR,
     HTTP_REQUEST_TIME_OUT,
 )
-from mod_python.errors import ConnectionClosed, ConnectionTimeout, LimitError, TLSError
+from mod_python.errors import ConnectionClosed, ConnectionTimeout
 
+from . import peers
 from .lines import log_lines
 
 TYPE_CHECKING = False
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 # the default 1000 frames fits; the text of an exception that holds a whole
 # upload does not, and must not fill the disk of the error log.
 MAX_REPORT = 256 * 1024
+
+# Line ends in the text of an exception may be a client's, who must not be able to write
+# what looks like a line of a report, nor a hundred thousand of them.
+MAX_MESSAGE_LINES = 100
+_INDENT = "\n    "
 
 # Seconds to wait for another thread to finish its report, so that the lines of
 # two reports do not mix.  If the log is stuck for longer, they may.
@@ -95,11 +101,23 @@ def _strip(stack: StackSummary, exc: BaseException | None) -> None:
     stack[:] = [frame for frame in stack[:end] if not is_own(frame.filename)] + tail
 
 
+def _contained(message: str) -> str:
+    """Indent all lines of a message but the first, and leave out those beyond the limit."""
+    lines = message.split("\n")
+    left_out = len(lines) - MAX_MESSAGE_LINES
+    if left_out > 0:
+        lines[MAX_MESSAGE_LINES:] = [f"... {left_out} lines left out ..."]
+    return _INDENT.join(lines)
+
+
 def _strip_all(report: TracebackException, exc: BaseException | None, seen: set[int]) -> None:
     if id(report) in seen:
         return
     seen.add(id(report))
     _strip(report.stack, exc)
+    message = getattr(report, "_str", None)
+    if isinstance(message, str) and "\n" in message:
+        report._str = _contained(message)  # type: ignore[attr-defined]
     if report.__cause__ is not None:
         _strip_all(report.__cause__, getattr(exc, "__cause__", None), seen)
     if report.__context__ is not None:
@@ -433,10 +451,9 @@ def page(req: Any, lines: list[str]) -> bytes:
 def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException) -> int:
     """Report an exception of a connection handler.
 
-    That the peer has gone is the normal end of a connection: one line at level
-    debug.  A time-out, a message beyond a limit, or TLS that fails, is one line at level info: any
-    client can cause it, so it must not be able to fill the log with tracebacks.
-    Anything else is an error.
+    What any client can cause is one line, so that clients cannot fill the log with
+    tracebacks: that the peer has gone at level debug, a time-out, a message beyond a limit or
+    TLS that fails at level info. Anything else is an error.
 
     Args:
         conn: the connection.
@@ -450,12 +467,9 @@ def connection(conn: Any, handler: Handler, interpreter: str, exc: BaseException
     """
     phase = "PythonConnectionHandler"
     try:
-        if isinstance(exc, ConnectionClosed):
-            level = APLOG_INFO if isinstance(exc, TLSError) else APLOG_DEBUG
-            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], level)
-            return 0
-        if isinstance(exc, (ConnectionTimeout, LimitError)):
-            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {exc}"], APLOG_INFO)
+        level = peers.level_of(exc)
+        if level is not None:
+            emit(conn.log_error, [f"{phase} {handler.text}: connection ended: {peers.text_of(exc)}"], level)
             return 0
         title = _title(interpreter, phase, handler.text)
         emit(conn.log_error, _lines(title, [], exc, interpreter), APLOG_ERR)

@@ -165,6 +165,8 @@ class _Options:
         )
 
     def _main(self, user: User | None) -> Container:
+        from mod_python.httpd.config import HANDSHAKE_SECONDS
+
         main = Container(
             Comment("The server"),
             d.ServerRoot(_path(self.root)),
@@ -178,6 +180,8 @@ class _Options:
             d.CustomLog(f"{_path(f'{self.logs}/access_log')} combined"),
             d.ErrorLog(_path(f"{self.logs}/error_log")),
             d.LogLevel("warn"),
+            # Over TLS a client has a thread of httpd until its handshake is over.
+            d.IfModule("mod_reqtimeout.c", d.RequestReadTimeout(f"handshake={HANDSHAKE_SECONDS}")),
             Container(
                 d.MaxConnectionsPerChild("65536"),
                 only_if="mod_python.version.HTTPD_VERSION.startswith('2.4')",

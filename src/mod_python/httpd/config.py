@@ -25,10 +25,14 @@ __all__ = ["Address", "Settings", "module_so", "quote", "write_config"]
 
 # Always loaded when the build has them. unixd: the children's user. authz_core:
 # httpd refuses requests without it. The rest is what configuration fragments
-# of a page or two use. Not reqtimeout: it would put its own limits, made for HTTP,
-# on every protocol; httpd's Timeout applies instead.
+# of a page or two use. Not reqtimeout, but with TLS: its limits are made for HTTP, and
+# httpd's Timeout applies instead.
 _MODULES = ("mod_unixd", "mod_authz_core", "mod_log_config", "mod_mime", "mod_dir", "mod_alias")
 _TLS_MODULES = ("mod_socache_shmcb", "mod_ssl")
+
+#: Seconds that a client may take for its TLS handshake. Meanwhile it has a thread of httpd, and
+#: with httpd's Timeout alone silent clients would keep others waiting for a minute.
+HANDSHAKE_SECONDS = 10
 
 #: Threads of a child of a threaded MPM. A connection handler keeps one for as long as the
 #: connection lasts, so this is also how many clients a child serves at once.
@@ -296,6 +300,7 @@ def _load(settings: Settings) -> list[str]:
     wanted = [name for name in _MODULES if httpd.has_module(name)]
     if settings.tls is not None:
         wanted += _TLS_MODULES
+        wanted += [name for name in ("mod_reqtimeout",) if httpd.has_module(name)]
     wanted += [name for name in settings.modules if name not in wanted]
     lines += [_load_line(httpd, name) for name in wanted if name not in httpd.builtin]
     if settings.python:
@@ -396,6 +401,8 @@ def _tls(settings: Settings) -> list[str]:
         f"SSLCertificateKeyFile {quote(str(settings.tls.key))}",
     ]
     lines = [f"SSLSessionCache {quote(f'shmcb:{settings.root}/tls_sessions(512000)')}"]
+    if settings.httpd.has_module("mod_reqtimeout"):
+        lines.append(f"RequestReadTimeout handshake={HANDSHAKE_SECONDS} header=0 body=0")
     if settings.tls_ports is None:
         return [*lines, *directives, "SSLEngine On"]
     for address in settings.listen:
