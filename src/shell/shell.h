@@ -359,6 +359,7 @@ typedef struct mp_record {
                                  * its content; or NULL */
     int at_end;                 /* request: end_of_request() is registered */
     const char *claimed;        /* request: r->user as get_basic_auth_pw() has set it, or NULL */
+    int head;                   /* request: MP_HEAD_* (head.c) */
     int gone;                   /* its objects were detached: there are no more */
     conn_rec *c;                /* connection: from here on for one that is suspended, */
     struct mp_loop *loop;       /* see suspend.c; who serves it */
@@ -550,6 +551,21 @@ void mp_register_filter_hooks(void);
 /* Make the name of a filter directive known to httpd; doing it again is
  * harmless.  False if the name is that of another module's filter. */
 int mp_register_filter(const char *name, int is_input);
+
+/* ------------------------------------------------------------------------
+ * The head of a response (head.c)
+ */
+#define MP_HEAD_COOKIE  1       /* sets a cookie */
+#define MP_HEAD_SESSION 2       /* depends on a session, and perhaps sets its cookie */
+
+/* The notes of a request that hold the Set-Cookie lines of its sessions begin so. */
+#define MP_COOKIE_NOTE "mod_python.session.cookie:"
+
+/* The response that a request is for is that of one visitor, in ways MP_HEAD_*. */
+MP_API void mp_guard_head(request_rec *r, int what);
+struct ap_filter_t;
+int mp_is_head_filter(const struct ap_filter_t *f);
+void mp_register_head(void);
 
 /* Logging with this module's index, callable from the core. */
 MP_API void mp_log_server(const server_rec *s, int level, const char *text);

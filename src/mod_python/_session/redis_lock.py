@@ -35,6 +35,9 @@ class RedisLocks:
         self._expiry = expiry
         self.name = name
         self._renewer = _Renewer(expiry / 3)
+        from redis.exceptions import TimeoutError as Hangs
+
+        self.hangs: tuple[type[Exception], ...] = (Hangs,)
 
     pause = 2 * _PAUSE
 
@@ -60,7 +63,7 @@ class RedisLocks:
 class _Taken:
     """A lock that is held; calling it gives it back."""
 
-    __slots__ = ("_lock", "_name", "_renewer", "due", "token")
+    __slots__ = ("_lock", "_name", "_renewer", "abandoned", "due", "token")
 
     def __init__(self, lock: Any, renewer: _Renewer, name: str) -> None:
         self._lock = lock
@@ -68,11 +71,14 @@ class _Taken:
         self._renewer = renewer
         self.token: bytes = lock.local.token
         self.due = 0.0  # when to renew it
+        self.abandoned = False  # the server hangs: leave it to expire
 
     def __call__(self) -> None:
         from redis.exceptions import LockError, RedisError
 
         self._renewer.discard(self)
+        if self.abandoned:
+            return
         try:
             self._lock.release()
         except LockError:
