@@ -78,8 +78,9 @@ void mp_guard_head(request_rec *r, int what)
     add_filters(r);
 }
 
-/* A request that was redirected to begins without the filters of the one before, and
- * one whose index page was found gets those of the sub-request that found it. */
+/* A request that was redirected to begins without the filters of the one before, one
+ * whose index page was found gets those of the sub-request that found it, and an error
+ * page has none but those of the protocol. */
 static void insert_filters(request_rec *r)
 {
     if (!r->main && noted(r))
@@ -228,17 +229,6 @@ static void restrict_caches(request_rec *r, int what, int has_cookie)
 
 /* ---- the filter ---------------------------------------------------------- */
 
-static int has_error(const apr_bucket_brigade *bb)
-{
-    const apr_bucket *e;
-
-    for (e = APR_BRIGADE_FIRST(bb); e != APR_BRIGADE_SENTINEL(bb); e = APR_BUCKET_NEXT(e)) {
-        if (AP_BUCKET_IS_ERROR(e))
-            return 1;
-    }
-    return 0;
-}
-
 static apr_status_t head_filter(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     request_rec *r = f->r;
@@ -248,9 +238,7 @@ static apr_status_t head_filter(ap_filter_t *f, apr_bucket_brigade *bb)
         return ap_pass_brigade(f->next, bb);
     what = noted(r);
     restrict_caches(r, what, what & MP_HEAD_SESSION ? bring_cookies(r) : 0);
-    /* In place of this response httpd makes one for an error, which comes here too. */
-    if (!has_error(bb))
-        ap_remove_output_filter(f);
+    ap_remove_output_filter(f);
     return ap_pass_brigade(f->next, bb);
 }
 
@@ -261,4 +249,5 @@ void mp_register_head(void)
     early = ap_register_output_filter(EARLY_NAME, head_filter, NULL, AP_FTYPE_CONTENT_SET - 4);
     late = ap_register_output_filter(LATE_NAME, head_filter, NULL, AP_FTYPE_PROTOCOL - 1);
     ap_hook_insert_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_insert_error_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
 }

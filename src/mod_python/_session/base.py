@@ -143,9 +143,7 @@ class BaseSession(Items):
             return True
         # An id that this chain has made, or found in another store, is good for this store, too.
         return (
-            self._sid == known
-            and not self._refused
-            and (made or not self._chain.has_seen(self._store_name, self._sid))
+            self._sid == known and not self._refused and (made or not self._chain.has_seen(self._store_name, self._sid))
         )
 
     def _join(self, group: Any) -> bool:
@@ -305,9 +303,7 @@ class BaseSession(Items):
             return
         data = self.copy()
         data[sites.KEY] = self._site
-        self.do_save(
-            {"_data": data, "_created": self._created, "_accessed": self._accessed, "_timeout": self._timeout}
-        )
+        self.do_save({"_data": data, "_created": self._created, "_accessed": self._accessed, "_timeout": self._timeout})
         if self._group is not None:
             self._group.changed = False
             self._group.stored = True

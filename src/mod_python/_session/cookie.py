@@ -49,7 +49,7 @@ def send(req: Any, cookie: Cookie.Cookie) -> None:
     while at is not None:
         notes = getattr(at, "notes", None)
         before = notes.get(note) if notes is not None else None
-        if before is not None:
+        if notes is not None and before is not None:
             del notes[note]
             if at is req:
                 _remove(headers, before)

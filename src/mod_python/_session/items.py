@@ -69,7 +69,7 @@ class Items(dict):  # type: ignore[type-arg]
         for other in self._others():
             dict.pop(other, key, None)
 
-    def __ior__(self, other: Any) -> Any:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
         self.update(other)
         return self
 

@@ -41,7 +41,7 @@ class RedisLocks:
 
     pause = 2 * _PAUSE
 
-    def acquire(self, key: str, deadline: float) -> _Taken | None:
+    def acquire(self, key: str, deadline: float) -> Taken | None:
         """Take a lock; see `locks.Outer`.
 
         Raises:
@@ -55,12 +55,12 @@ class RedisLocks:
         )
         if not lock.acquire(blocking_timeout=max(deadline - time.monotonic(), 0.0)):
             return None
-        taken = _Taken(lock, self._renewer, self.name)
+        taken = Taken(lock, self._renewer, self.name)
         self._renewer.add(taken)
         return taken
 
 
-class _Taken:
+class Taken:
     """A lock that is held; calling it gives it back."""
 
     __slots__ = ("_lock", "_name", "_renewer", "abandoned", "due", "token")
@@ -109,13 +109,13 @@ class _Renewer:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._taken: set[_Taken] = set()
+        self._taken: set[Taken] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
         apache.register_cleanup(self.stop)
 
-    def add(self, taken: _Taken) -> None:
+    def add(self, taken: Taken) -> None:
         """Renew a lock from now on."""
         with self._changed:
             taken.due = time.monotonic() + self._interval
@@ -124,7 +124,7 @@ class _Renewer:
                 self._thread = threading.Thread(target=self._run, name="mod_python: locks of sessions")
                 self._thread.start()
 
-    def discard(self, taken: _Taken) -> None:
+    def discard(self, taken: Taken) -> None:
         """Renew it no more."""
         with self._changed:
             self._taken.discard(taken)

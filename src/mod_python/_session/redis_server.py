@@ -8,7 +8,7 @@ from . import options as opt
 from .base import BaseSession
 from .errors import SessionError, SessionLockLost, SessionUnavailable
 from .locks import Locks
-from .redis_lock import RedisLocks
+from .redis_lock import RedisLocks, Taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,7 +210,8 @@ class RedisSession(BaseSession):
             for session in self._together():
                 if session._held is not None:
                     session._held.held.fail(exc)
-                    session._held.held.outer.abandoned = True
+                    if isinstance(session._held.held.outer, Taken):
+                        session._held.held.outer.abandoned = True
         raise unavailable from None
 
 
