@@ -13,8 +13,8 @@
  * - what sets a session's cookie is private, whatever the application says;
  * - of what sets another cookie, no shared cache keeps the cookie.
  *
- * That happens twice: before mod_cache stores the response, and after mod_headers has
- * had its turn.
+ * That is done after mod_headers has had its turn, and before mod_cache stores the
+ * response.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -29,17 +29,14 @@
 
 APLOG_USE_MODULE(python);
 
-#define EARLY_NAME "MOD_PYTHON_HEAD"
-#define LATE_NAME  "MOD_PYTHON_HEAD_LATE"
-
 static const char CACHE_CONTROL[] = "Cache-Control";
 static const char SET_COOKIE[] = "Set-Cookie";
 
-static ap_filter_rec_t *early, *late;
+static ap_filter_rec_t *own;
 
 int mp_is_head_filter(const ap_filter_t *f)
 {
-    return f->frec == early || f->frec == late;
+    return f->frec == own;
 }
 
 /* ---- what was noted ------------------------------------------------------ */
@@ -58,16 +55,13 @@ static int noted(const request_rec *r)
     return what;
 }
 
-static void add_filters(request_rec *r)
+static ap_filter_t *find_filter(const request_rec *r)
 {
-    const ap_filter_t *f;
+    ap_filter_t *f = r->output_filters;
 
-    for (f = r->output_filters; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = f->next) {
-        if (mp_is_head_filter(f))
-            return;
-    }
-    ap_add_output_filter_handle(early, NULL, r, r->connection);
-    ap_add_output_filter_handle(late, NULL, r, r->connection);
+    while (f && f->frec != own)
+        f = f->frec->ftype < AP_FTYPE_PROTOCOL ? f->next : NULL;
+    return f;
 }
 
 void mp_guard_head(request_rec *r, int what)
@@ -75,16 +69,24 @@ void mp_guard_head(request_rec *r, int what)
     while (r->main)
         r = r->main;
     mp_note_request(r)->head |= what;
-    add_filters(r);
+    if (!find_filter(r))
+        ap_add_output_filter_handle(own, NULL, r, r->connection);
 }
 
 /* A request that was redirected to begins without the filters of the one before, one
  * whose index page was found gets those of the sub-request that found it, and an error
- * page has none but those of the protocol. */
-static void insert_filters(request_rec *r)
+ * page has none but those of the protocol.  Among filters of one kind the order is that
+ * in which they were added, so ours is added last. */
+static void insert_filter(request_rec *r)
 {
-    if (!r->main && noted(r))
-        add_filters(r);
+    ap_filter_t *f;
+
+    if (r->main || !noted(r))
+        return;
+    f = find_filter(r);
+    if (f)
+        ap_remove_output_filter(f);
+    ap_add_output_filter_handle(own, NULL, r, r->connection);
 }
 
 /* ---- cookies ------------------------------------------------------------- */
@@ -244,10 +246,8 @@ static apr_status_t head_filter(ap_filter_t *f, apr_bucket_brigade *bb)
 
 void mp_register_head(void)
 {
-    /* mod_expires has AP_FTYPE_CONTENT_SET - 2, what stores for mod_cache - 1, and
-     * mod_headers AP_FTYPE_CONTENT_SET.  The head is made at AP_FTYPE_PROTOCOL. */
-    early = ap_register_output_filter(EARLY_NAME, head_filter, NULL, AP_FTYPE_CONTENT_SET - 4);
-    late = ap_register_output_filter(LATE_NAME, head_filter, NULL, AP_FTYPE_PROTOCOL - 1);
-    ap_hook_insert_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_insert_error_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
+    /* mod_headers has the same type, and what stores for mod_cache the next. */
+    own = ap_register_output_filter("MOD_PYTHON_HEAD", head_filter, NULL, AP_FTYPE_CONTENT_SET);
+    ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_insert_error_filter(insert_filter, NULL, NULL, APR_HOOK_REALLY_LAST);
 }

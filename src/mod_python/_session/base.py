@@ -85,13 +85,13 @@ class BaseSession(Items):
         self._chain = chain_of(self._first)
         self._client = ClientId(self._first, self._chain, self._cookie_name, site)
         self._store_name = self._store_key()
+        session_cookie.guard(req, session_cookie.SESSION)
         self.init_lock()
         try:
             self._begin(timeout)
         except BaseException:
             self.unlock()
             raise
-        session_cookie.guard(req, session_cookie.SESSION)
 
     def _from_cookie(self) -> str | None:
         """Return the id that the client sent, if it is one."""

@@ -1,8 +1,8 @@
 """Directories and files that nobody else may write.
 
 Who can write into a store decides what the sessions say, and with pickle what the server does.  So a store is made
-private, and one that somebody else owns or may write is refused.  That is looked at each time, since a directory may go
-while the server runs, and another user make one of its name.  All children of a server run as one user, and
+private, and one that somebody else owns or may write is refused.  That is checked each time: a directory may be
+removed while the server runs, and another user may make one of the same name.  All children of a server run as one user, and
 share what that user has.
 """
 
@@ -169,11 +169,9 @@ def _own(path: str, found: os.stat_result) -> str:
 
 
 def _is_private(path: str) -> bool:
-    """Whether a directory that was private is there and still is."""
+    """Whether a directory that was private is there and still is; not if it is a link."""
     try:
         found = os.lstat(path)
-        if stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
-            found = os.stat(path)
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & _OTHERS_WRITE
