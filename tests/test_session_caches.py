@@ -1,4 +1,4 @@
-"""What caches keep of pages with sessions and cookies: mod_cache in the server, and others by the head that they get."""
+"""What caches keep of pages with sessions and cookies: mod_cache, and others by the head that they get."""
 
 from __future__ import annotations
 
@@ -74,6 +74,12 @@ CacheIgnoreNoLastMod On
 CacheDefaultExpire 1000
 PythonOption mod_python.session.session_type FileSession
 PythonOption mod_python.session.database_directory "${SESSIONS}/sessions"
+Alias "/with-parts" "${SITE}/docs"
+<Directory "${SITE}/docs">
+    SetHandler None
+    Options +Includes
+    SetOutputFilter INCLUDES
+</Directory>
 <LocationMatch "/headers/">
     Header set Cache-Control "max-age=100"
 </LocationMatch>
@@ -86,7 +92,13 @@ PythonOption mod_python.session.database_directory "${SESSIONS}/sessions"
 </LocationMatch>
 """
 
-MODULES = ("mod_cache", "mod_cache_disk", "mod_headers", "mod_expires")
+MODULES = ("mod_cache", "mod_cache_disk", "mod_headers", "mod_expires", "mod_include", "mod_alias")
+
+#: A page of mod_include, whose head has left when a part begins.
+PARTS = {
+    f"docs/{kind}.txt": f'some text <!--#include virtual="/0/{kind}/nothing/after/page" --> and more'
+    for kind in ("none", "session")
+}
 
 SAID = (
     *("nothing", "expires", "last-modified", "set", "added", "err", "quoted", "fields", "public", "shared"),
@@ -110,7 +122,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
             path.mkdir(mode=0o700)
             os.chown(path, directory.stat().st_uid, directory.stat().st_gid)
         quick = f"CacheQuickHandler {'On' if request.param == 'quick' else 'Off'}\n"
-        with site(HANDLERS, CONFIG + quick, directory, modules=MODULES) as found:
+        with site(HANDLERS, CONFIG + quick, directory, modules=MODULES, files=PARTS) as found:
             yield found
 
 
@@ -135,7 +147,6 @@ class Case:
     def __str__(self) -> str:
         kind = "known" if self.known else self.kind
         return f"{kind}-{self.said}-{self.order}{'-redirected' if self.redirected else ''}"
-
 
 
 CASES = [
@@ -191,6 +202,14 @@ def test_a_page_without_either_is_kept(server: Server, said: str) -> None:
     assert first.text == second.text
     assert "HIT" in second.headers["X-Cache"]
     assert "private" not in control(first)
+
+
+def test_a_page_with_a_session_in_a_part_is_not_kept(server: Server) -> None:
+    first, second = (visit(server, "/with-parts/none.txt") for _ in range(2))
+    assert first.text == second.text
+    first, second = (visit(server, "/with-parts/session.txt") for _ in range(2))
+    assert first.text.startswith("some text ")
+    assert first.text != second.text
 
 
 def test_a_page_with_a_cookie_is_kept_without_it(server: Server) -> None:

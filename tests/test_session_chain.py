@@ -149,6 +149,14 @@ def failing_alone(req):
     put(req, "second")
     return apache.HTTP_CONFLICT
 
+def unsaved(req):
+    Session.Session(req)
+    return apache.HTTP_CONFLICT
+
+def unsaved_for_page(req):
+    Session.Session(req)
+    return apache.HTTP_NOT_FOUND
+
 def moved(req):
     put(req, "first")
     put(req, "second")
@@ -398,10 +406,33 @@ class Way:
 WAYS = (
     *map(
         Way,
-        """/plain /saved_by_the_first /dropped /without_locks /one_without_a_lock /unlocked /by_id /subclass /page
-        /page_with_attribute /two_pages /error_page /redirect /redirect_to_page /redirect_twice /redirect_to_file
-        /redirect_to_other_interpreter /redirect_to_other_path /parts /other_parts /fixed /inner/ /filtered /published.py
-        /wsgi""".split(),
+        [
+            "/plain",
+            "/saved_by_the_first",
+            "/dropped",
+            "/without_locks",
+            "/one_without_a_lock",
+            "/unlocked",
+            "/by_id",
+            "/subclass",
+            "/page",
+            "/page_with_attribute",
+            "/two_pages",
+            "/error_page",
+            "/redirect",
+            "/redirect_to_page",
+            "/redirect_twice",
+            "/redirect_to_file",
+            "/redirect_to_other_interpreter",
+            "/redirect_to_other_path",
+            "/parts",
+            "/other_parts",
+            "/fixed",
+            "/inner/",
+            "/filtered",
+            "/published.py",
+            "/wsgi",
+        ],
     ),
     Way("/failing", 404),
     Way("/failing_page", 403),
@@ -514,6 +545,11 @@ def test_another_session_that_is_ended_leaves_the_own_one(server: Server, target
     assert cookies(get(server, f"{target}?{other}", own)) == []
     assert items(server, other)[0] == 1
     assert items(server, own) == (0, {"first": 1, "second": 1})
+
+
+def test_an_error_page_has_no_cookie_of_a_session_that_was_not_saved(server: Server) -> None:
+    assert cookies(get(server, "/unsaved", status=409)) == []
+    assert len(cookies(get(server, "/unsaved_for_page", status=404))) == 1
 
 
 def test_times(server: Server) -> None:

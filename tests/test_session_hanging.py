@@ -54,9 +54,7 @@ class HangingRedis:
         try:
             lines = connection.makefile("rb")
             while head := lines.readline():
-                words = []
-                for _ in range(int(head[1:])):
-                    words.append(lines.read(int(lines.readline()[1:]) + 2)[:-2].decode())
+                words = [lines.read(int(lines.readline()[1:]) + 2)[:-2].decode() for _ in range(int(head[1:]))]
                 if not self.hangs_at:
                     continue
                 self.commands.append(words[0])
@@ -137,7 +135,7 @@ def test_a_command_is_tried_once_and_the_lock_left_to_expire(hanging: HangingRed
     assert len(request.lines) == 1
 
 
-class Hangs(Exception):
+class HangsError(Exception):
     """What a server that hangs gives."""
 
 
@@ -145,7 +143,7 @@ class Outer:
     """The locks of a server that hangs until others wait."""
 
     pause = 0.0
-    hangs = (Hangs,)
+    hangs = (HangsError,)
 
     def __init__(self) -> None:
         self.asked = 0
@@ -154,7 +152,7 @@ class Outer:
     def acquire(self, key: str, deadline: float) -> Callable[[], object] | None:
         self.asked += 1
         assert self.goes_on.wait(60)
-        raise Hangs("no answer")
+        raise HangsError("no answer")
 
 
 def wait_for_users(locks: Locks, count: int) -> None:
@@ -174,14 +172,14 @@ def test_those_that_wait_fail_with_the_first() -> None:
             return "no answer"
         try:
             locks.take("key", 60)
-        except Hangs as exc:
+        except HangsError as exc:
             return str(exc)
         return "taken"
 
     assert at_once(5, run) == ["no answer"] * 5
     assert outer.asked == 1
     # Whoever comes later asks.
-    with pytest.raises(Hangs):
+    with pytest.raises(HangsError):
         locks.take("key", 60)
     assert outer.asked == 2
     assert locks._places == {}
@@ -200,12 +198,12 @@ def test_those_that_wait_fail_with_a_holder_whose_server_hangs() -> None:
     def run(number: int, together: object) -> str:
         if number == 3:
             wait_for_users(locks, 4)
-            held.fail(Hangs("no answer"))
+            held.fail(HangsError("no answer"))
             held.release()
             return "no answer"
         try:
             locks.take("key", 60)
-        except Hangs as exc:
+        except HangsError as exc:
             return str(exc)
         return "taken"
 

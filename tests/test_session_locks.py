@@ -343,7 +343,7 @@ def test_files_that_were_there_before_the_directory_was_private(directory: Path)
     path.touch(0o600)
     private.check_own(str(path))
     path.chmod(0o666)
-    with pytest.raises(SessionError, match="no file of this user's alone; .*database_directory"):
+    with pytest.raises(SessionError, match=r"no file of this user's alone; .*database_directory"):
         private.check_own(str(path))
 
 

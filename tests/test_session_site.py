@@ -312,4 +312,6 @@ def test_a_refused_session_is_named_at_level_debug(both: Httpds) -> None:
     a, b = PLACES[0], next(place for place in PLACES if place.name == "b")
     sid = both.get(a, "/enter").text
     both.get(b, "/look", sid)
-    both.servers[0].wait_for_log(rf"python:debug\].* session {sid[:4]}\.\.\. is unknown here, because it belongs to the site")
+    both.servers[0].wait_for_log(
+        rf"python:debug\].* session {sid[:4]}\.\.\. is unknown here, because it belongs to the site"
+    )

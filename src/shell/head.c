@@ -8,7 +8,7 @@
  * the headers are seen to when the head is about to leave:
  *
  * - a session's cookie that was left behind with the headers of an earlier request of
- *   the chain, or with those that an error page replaces, is sent;
+ *   the chain is sent, and one that an error page drops if the session was stored;
  * - what depends on a session is private, unless the application says who may store it;
  * - what sets a session's cookie is private, whatever the application says;
  * - of what sets another cookie, no shared cache keeps the cookie.
@@ -64,6 +64,19 @@ static ap_filter_t *find_filter(const request_rec *r)
     return f;
 }
 
+/* The head has left already, and mod_cache has begun to store the response: a part of a
+ * page that mod_include makes has a session.  What is not stored to its end is dropped. */
+static void leave_cache(request_rec *r)
+{
+    ap_filter_t *f = r->output_filters, *next;
+
+    for (; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = next) {
+        next = f->next;
+        if (strcasecmp(f->frec->name, "cache_save") == 0)
+            ap_remove_output_filter(f);
+    }
+}
+
 void mp_guard_head(request_rec *r, int what)
 {
     while (r->main)
@@ -71,6 +84,8 @@ void mp_guard_head(request_rec *r, int what)
     mp_note_request(r)->head |= what;
     if (!find_filter(r))
         ap_add_output_filter_handle(own, NULL, r, r->connection);
+    if (what & MP_HEAD_SESSION && r->sent_bodyct)
+        leave_cache(r);
 }
 
 /* A request that was redirected to begins without the filters of the one before, one
@@ -105,7 +120,7 @@ static int has_line(const apr_table_t *table, const char *line)
 
 /* Send the session cookies that were left behind; whether the response has any.  Where
  * headers are those of the request itself, the application may have taken it away. */
-static int bring_cookies(request_rec *r)
+static int bring_cookies(request_rec *r, int what)
 {
     const request_rec *from;
     int found = 0;
@@ -118,7 +133,7 @@ static int bring_cookies(request_rec *r)
             if (strncmp(e[i].key, MP_COOKIE_NOTE, sizeof(MP_COOKIE_NOTE) - 1) != 0)
                 continue;
             if (!has_line(r->headers_out, e[i].val) && !has_line(r->err_headers_out, e[i].val)) {
-                if (from == r && r->status < 300)
+                if (from == r && (r->status < 300 || !(what & MP_HEAD_STORED)))
                     continue;
                 apr_table_addn(r->headers_out, SET_COOKIE, e[i].val);
             }
@@ -239,7 +254,7 @@ static apr_status_t head_filter(ap_filter_t *f, apr_bucket_brigade *bb)
     if (!bb || APR_BRIGADE_EMPTY(bb))
         return ap_pass_brigade(f->next, bb);
     what = noted(r);
-    restrict_caches(r, what, what & MP_HEAD_SESSION ? bring_cookies(r) : 0);
+    restrict_caches(r, what, what & MP_HEAD_SESSION ? bring_cookies(r, what) : 0);
     ap_remove_output_filter(f);
     return ap_pass_brigade(f->next, bb);
 }

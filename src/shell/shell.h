@@ -557,6 +557,7 @@ int mp_register_filter(const char *name, int is_input);
  */
 #define MP_HEAD_COOKIE  1       /* sets a cookie */
 #define MP_HEAD_SESSION 2       /* depends on a session, and perhaps sets its cookie */
+#define MP_HEAD_STORED  4       /* that session was stored, or has ended */
 
 /* The notes of a request that hold the Set-Cookie lines of its sessions begin so. */
 #define MP_COOKIE_NOTE "mod_python.session.cookie:"

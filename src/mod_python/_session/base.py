@@ -304,6 +304,7 @@ class BaseSession(Items):
         data = self.copy()
         data[sites.KEY] = self._site
         self.do_save({"_data": data, "_created": self._created, "_accessed": self._accessed, "_timeout": self._timeout})
+        session_cookie.guard(self._req, session_cookie.STORED)
         if self._group is not None:
             self._group.changed = False
             self._group.stored = True
@@ -328,6 +329,7 @@ class BaseSession(Items):
             cookie.expires = 0
             cookie.max_age = 0
             session_cookie.send(self._req, cookie)
+            session_cookie.guard(self._req, session_cookie.STORED)
         self.delete()
         for session in self._together():
             session._invalid = 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mod_python import Cookie
 
-COOKIE, SESSION = 1, 2  # MP_HEAD_* of the shell
+COOKIE, SESSION, STORED = 1, 2, 4  # MP_HEAD_* of the shell
 _NOTE = "mod_python.session.cookie:"  # MP_COOKIE_NOTE of the shell
 
 
@@ -22,7 +22,8 @@ def guard(req: Any, what: int) -> None:
 
     Args:
         req: the request.
-        what: `COOKIE` for a response that sets a cookie, `SESSION` for one that depends on a session.
+        what: `COOKIE` for a response that sets a cookie, `SESSION` for one that depends on a session; `STORED` if that was
+            stored, or has ended: only then its cookie is part of an error response.
     """
     found = getattr(req, "_guard_head", None)  # not that of a stand-in for unit tests
     if found is not None:
@@ -57,7 +58,6 @@ def send(req: Any, cookie: Cookie.Cookie) -> None:
     headers.add("Set-Cookie", line)
     if getattr(req, "notes", None) is not None:
         req.notes[note] = line
-    guard(req, SESSION)
 
 
 def _remove(headers: Any, line: str) -> None:

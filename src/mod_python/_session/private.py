@@ -2,8 +2,8 @@
 
 Who can write into a store decides what the sessions say, and with pickle what the server does.  So a store is made
 private, and one that somebody else owns or may write is refused.  That is checked each time: a directory may be
-removed while the server runs, and another user may make one of the same name.  All children of a server run as one user, and
-share what that user has.
+removed while the server runs, and another user may make one of the same name.  All children of a server run as one
+user, and share what that user has.
 """
 
 from __future__ import annotations
