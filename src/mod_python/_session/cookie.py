@@ -22,8 +22,8 @@ def guard(req: Any, what: int) -> None:
 
     Args:
         req: the request.
-        what: `COOKIE` for a response that sets a cookie, `SESSION` for one that depends on a session; `STORED` if that was
-            stored, or has ended: only then its cookie is part of an error response.
+        what: `COOKIE` for a response that sets a cookie, `SESSION` for one that depends on a session; `STORED` if that
+            was stored, or has ended: only then its cookie is part of an error response.
     """
     found = getattr(req, "_guard_head", None)  # not that of a stand-in for unit tests
     if found is not None:
