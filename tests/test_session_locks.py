@@ -268,6 +268,85 @@ def test_directories_that_are_refused(directory: Path, monkeypatch: pytest.Monke
         private.directory("/proc/nonexistent")
 
 
+def prepared(shared: Path, kind: str, target: Path) -> None:
+    """Make what another user could have made before us in a directory that all may write."""
+    own = shared / f"mod_python-{os.geteuid()}"
+    if kind == "link":
+        own.symlink_to(target)
+    elif kind == "dangling link":
+        own.symlink_to(target / "nothing")
+    elif kind == "file":
+        own.touch(0o600)
+    else:
+        own.mkdir(0o700)
+        own.chmod(0o777 if kind == "open" else 0o770)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file", "open", "group"])
+@pytest.mark.parametrize("used", [False, True], ids=["before", "meanwhile"])
+def test_what_is_prepared_in_a_shared_directory_is_refused(directory: Path, kind: str, used: bool) -> None:
+    shared = directory / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    if used:
+        # Those who tidy up may remove a directory while the server runs.
+        os.rmdir(private.directory(str(shared)))
+    prepared(shared, kind, directory)
+    for _ in range(2):
+        with pytest.raises(SessionError, match=r"PythonOption mod_python\.session\.database_directory"):
+            private.directory(str(shared))
+
+
+def test_a_subdirectory_that_is_replaced_is_refused(directory: Path) -> None:
+    own = private.own_subdirectory(str(directory), "mp_sess")
+    os.rmdir(own)
+    os.mkdir(own)
+    os.chmod(own, 0o777)
+    with pytest.raises(SessionError, match="others may write it"):
+        private.own_subdirectory(str(directory), "mp_sess")
+
+
+def owned_by_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Have a path belong to another user than this process; return which."""
+    real = os.geteuid()
+    if real == 0:
+        os.chown(path, 12345, -1, follow_symlinks=False)
+        return 12345
+    monkeypatch.setattr(os, "geteuid", lambda: real + 1)
+    return real
+
+
+def test_a_link_of_another_user_is_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = directory / "mine"
+    mine.mkdir(0o700)
+    link = directory / "link"
+    link.symlink_to(mine)
+    assert private.directory(str(link)) == str(link)
+    other = owned_by_another(link, monkeypatch)
+    with pytest.raises(SessionError, match=f"a link that user {other} has made; .*database_directory"):
+        private.directory(str(link))
+
+
+def test_a_shared_directory_of_another_user_is_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner can replace what is in it."""
+    shared = directory / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    other = owned_by_another(shared, monkeypatch)
+    with pytest.raises(SessionError, match=f"belongs to user {other}; .*database_directory"):
+        private.directory(str(shared))
+
+
+def test_files_that_were_there_before_the_directory_was_private(directory: Path) -> None:
+    path = directory / "mp_sess.dbm"
+    private.check_own(str(path))
+    path.touch(0o600)
+    private.check_own(str(path))
+    path.chmod(0o666)
+    with pytest.raises(SessionError, match=r"no file of this user's alone; .*database_directory"):
+        private.check_own(str(path))
+
+
 def test_files_that_are_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = directory / "db"
     private.check_file(str(path))

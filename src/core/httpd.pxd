@@ -612,6 +612,7 @@ cdef extern from "shell.h" nogil:
     void mp_keep_from_caches(request_rec *)
     void mp_claim_user(request_rec *, char *, char *)
     void mp_add_cleanups(request_rec *, mp_slot *)
+    void mp_guard_head(request_rec *, int)
     void mp_gate_out() nogil
     void mp_gate_in() nogil
     int MP_WAIT_STOP

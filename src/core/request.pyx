@@ -160,6 +160,12 @@ cdef class Request(RequestFacts):
         self.rec()
         self.form_wanted = True
 
+    def _guard_head(self, int what):
+        """Have the headers seen to when they are sent: 1 for a response that sets a
+        cookie, 2 for one that depends on a session, 4 if that was stored.  For
+        sub-requests, those of the main request."""
+        mp_guard_head(self.to_change(), what)
+
     # -- handlers and clean-ups that are added while the request is processed ---
 
     def add_handler(self, htype, handler, dir=None):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from ._cookies.plain import Cookie, CookieError
 from ._cookies.signed import MarshalCookie, SignedCookie
+from ._session.cookie import COOKIE, guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ __all__ = ["Cookie", "CookieError", "MarshalCookie", "SignedCookie", "add_cookie
 def add_cookie(req: Any, cookie: Cookie | str, value: Any = "", **attributes: Any) -> None:
     """Add a cookie to the response.
 
-    With the first one, ``Cache-Control: no-cache="set-cookie"`` is added too.
+    With the first one, ``Cache-Control: no-cache="set-cookie"`` is added too, and again when the response is sent if
+    nothing says by then that shared caches must not keep the cookie.
 
     Args:
         req: the request.
@@ -44,6 +46,7 @@ def add_cookie(req: Any, cookie: Cookie | str, value: Any = "", **attributes: An
     if "Set-Cookie" not in headers:
         headers.add("Cache-Control", 'no-cache="set-cookie"')
     headers.add("Set-Cookie", text)
+    guard(req, COOKIE)
 
 
 def get_cookies(req: Any, Class: type[Any] = Cookie, **kw: Any) -> dict[str, Any]:  # noqa: N803  (documented name)

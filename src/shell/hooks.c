@@ -464,6 +464,7 @@ void mp_register_hooks(apr_pool_t *p)
     mp_register_end_hooks();
     mp_register_filter_hooks();
     mp_register_framing();
+    mp_register_head();
     mp_register_lock_hooks();
     mp_register_suspend_hooks();
     mp_register_exports();

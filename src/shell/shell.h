@@ -383,6 +383,7 @@ typedef struct mp_record {
                                  * for it, or NULL (guards.c) */
     const mp_hlist *absent[3];  /* request: lists of MP_ACCESS, MP_AUTHEN and MP_AUTHZ that
                                  * have turned out to be without a function */
+    int head;                   /* request: MP_HEAD_* (head.c) */
     int gone;                   /* its objects were detached: there are no more */
     conn_rec *c;                /* connection: from here on for one that is suspended, */
     struct mp_loop *loop;       /* see suspend.c; who serves it */
@@ -614,6 +615,21 @@ int mp_is_framing(const ap_filter_t *f);
 
 /* What is sent is not the whole response: no cache may store it. */
 MP_API void mp_keep_from_caches(request_rec *r);
+
+/* ------------------------------------------------------------------------
+ * The head of a response (head.c)
+ */
+#define MP_HEAD_COOKIE  1       /* sets a cookie */
+#define MP_HEAD_SESSION 2       /* depends on a session, and perhaps sets its cookie */
+#define MP_HEAD_STORED  4       /* that session was stored, or has ended */
+
+/* The notes of a request that hold the Set-Cookie lines of its sessions begin so. */
+#define MP_COOKIE_NOTE "mod_python.session.cookie:"
+
+/* The response that a request is for is that of one visitor, in ways MP_HEAD_*. */
+MP_API void mp_guard_head(request_rec *r, int what);
+int mp_is_head_filter(const ap_filter_t *f);
+void mp_register_head(void);
 
 /* Logging with this module's index, callable from the core. */
 MP_API void mp_log_server(const server_rec *s, int level, const char *text);

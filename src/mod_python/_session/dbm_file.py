@@ -10,7 +10,7 @@ from mod_python import apache
 from . import options as opt
 from .base import BaseSession, locks_in
 from .errors import SessionError, SessionUnavailable
-from .private import check_file, directory
+from .private import check_file, check_own, directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 30.0  # seconds to wait for the file; each operation takes a few milliseconds
 _BATCH = 200  # sessions that a clean-up looks at while others wait for the file
 _LIMIT = 2.0  # seconds for one clean-up
+_SUFFIXES = ("", ".db", ".dat", ".dir", ".pag")  # of the files that the kinds of dbm make
 
 # File -> the keys that clean-ups have still to look at, in this process.
 _to_check: dict[str, list[bytes]] = {}
@@ -41,6 +42,8 @@ class DbmSession(BaseSession):
             Python prefers.
     """
 
+    LOCAL = True
+
     def __init__(
         self,
         req: Any,
@@ -55,7 +58,7 @@ class DbmSession(BaseSession):
         path = dbm or opt.text(options, "mod_python.dbm_session.database_filename", "session_dbm")
         if path:
             path = os.path.abspath(path)
-            check_file(path)
+            check_file(path, "mod_python.dbm_session.database_filename")
         else:
             configured = opt.text(
                 options,
@@ -64,9 +67,14 @@ class DbmSession(BaseSession):
                 "session_directory",
             )
             path = os.path.join(directory(configured), "mp_sess.dbm")
+            for suffix in _SUFFIXES:
+                check_own(path + suffix)
         self._dbmfile = path
         self._dbmtype = dbmtype
         BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
+
+    def _store_key(self) -> str:
+        return f"dbm {self._dbmfile}"
 
     def _directory(self) -> str:
         return os.path.dirname(self._dbmfile)

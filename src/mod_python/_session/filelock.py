@@ -41,6 +41,7 @@ class FileLocks:
         self._path = path
 
     pause = 0.0
+    hangs: tuple[type[Exception], ...] = ()
 
     def acquire(self, key: str, deadline: float) -> Callable[[], object] | None:
         """Take the lock of a key; see `locks.Outer`."""

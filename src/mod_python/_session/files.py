@@ -29,6 +29,8 @@ class FileSession(BaseSession):
             ``PythonOption mod_python.file_session.verify_session_timeout``, by default yes.
     """
 
+    LOCAL = True
+
     def __init__(
         self,
         req: Any,
@@ -60,6 +62,9 @@ class FileSession(BaseSession):
             options, LIMIT, "mod_python.file_session.cleanup_time_limit", "session_cleanup_time_limit"
         )
         BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
+
+    def _store_key(self) -> str:
+        return f"files {self._sessdir}"
 
     def _directory(self) -> str:
         return self._sessdir

@@ -4,6 +4,9 @@ A lock is taken in two steps.  In the process, threads that want the same key wa
 takes the lock that holds between processes (`Outer`), so that no more than one thread of a process asks for it.
 Waiting in either step is without the GIL and ends at a time-out.
 
+A server that holds the outer locks may hang.  Then all that wait in the row fail with the first, and do not ask one
+after the other.
+
 Locks belong to an owner, not to a thread: what a request holds is given back when its memory goes, which may happen
 in another thread, and a second session object of the same owner shares what the first one holds.
 """
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
         """A lock between processes."""
 
         def acquire(self, key: str, deadline: float) -> Callable[[], object] | None:
-            """Take it.
+            """Take it.  An attribute ``hangs`` has what that raises if a server hangs; it may be missing.
 
             Args:
                 key: of what.
@@ -46,7 +49,7 @@ _TURNS = 8
 class _Place:
     """The threads of a process that want one key."""
 
-    __slots__ = ("depth", "free", "lock", "owner", "row", "users")
+    __slots__ = ("depth", "failed", "failure", "free", "lock", "owner", "row", "users")
 
     def __init__(self) -> None:
         self.lock = _thread.allocate_lock()
@@ -55,6 +58,8 @@ class _Place:
         self.depth = 0  # how often the owner has taken it
         self.row = 0  # how many of this process have had it one after the other
         self.free: Callable[[], object] | None = None
+        self.failure: Exception | None = None  # of the server, and when
+        self.failed = 0.0
 
 
 class Held:
@@ -73,6 +78,10 @@ class Held:
         locks, self._locks = self._locks, None
         if locks is not None:
             locks._release(self._key, self._place)
+
+    def fail(self, exc: Exception) -> None:
+        """Have those fail that wait for this lock now: the server hangs."""
+        self._place.failure, self._place.failed = exc, monotonic()
 
     def __del__(self) -> None:
         self.release()
@@ -101,6 +110,7 @@ class Locks:
 
         Raises:
             SessionLockTimeout: it was not free in time.
+            Exception: what a holder has given to `Held.fail` in the meantime.
         """
         held = self.try_take(key, timeout, owner)
         if held is None:
@@ -109,7 +119,8 @@ class Locks:
 
     def try_take(self, key: str, timeout: float = 0.0, owner: object = None) -> Held | None:
         """Take a lock if it becomes free in time; see `take`."""
-        deadline = monotonic() + timeout
+        begin = monotonic()
+        deadline = begin + timeout
         place = self._enter(key, owner)
         if place.owner is owner and owner is not None and place.depth:
             with self._guard:
@@ -121,12 +132,14 @@ class Locks:
             return None
         free: Callable[[], object] | None = None
         try:
+            if place.failure is not None and place.failed >= begin:
+                raise type(place.failure)(*place.failure.args)
             if self._outer is not None:
                 place.row += 1
                 if place.row % _TURNS == 0 and self._outer.pause:
                     # Others, who look now and then, would never find it free.
                     sleep(self._outer.pause)
-                free = self._outer.acquire(key, deadline)
+                free = self._acquire(key, deadline, place)
         except BaseException:
             place.lock.release()
             self._leave(key, place)
@@ -138,6 +151,14 @@ class Locks:
         with self._guard:
             place.owner, place.depth, place.free = owner, 1, free
         return Held(self, key, place)
+
+    def _acquire(self, key: str, deadline: float, place: _Place) -> Callable[[], object] | None:
+        assert self._outer is not None
+        try:
+            return self._outer.acquire(key, deadline)
+        except getattr(self._outer, "hangs", ()) as exc:
+            place.failure, place.failed = exc, monotonic()
+            raise
 
     def _enter(self, key: str, owner: object) -> _Place:
         new = _Place()

@@ -26,10 +26,15 @@ class MemorySession(BaseSession):
     Values can be of any type.  Args: as for `BaseSession`.
     """
 
+    LOCAL = True
+
     def __init__(
         self, req: Any, sid: str | int | None = 0, secret: str | bytes | None = None, timeout: int = 0, lock: int = 1
     ) -> None:
         BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
+
+    def _store_key(self) -> str:
+        return "memory"
 
     def _locks(self) -> Locks:
         return _locks

@@ -1,8 +1,9 @@
 """Directories and files that nobody else may write.
 
 Who can write into a store decides what the sessions say, and with pickle what the server does.  So a store is made
-private, and one that somebody else owns or may write is refused.  All children of a server run as one user, and
-share what that user has.
+private, and one that somebody else owns or may write is refused.  That is checked each time: a directory may be
+removed while the server runs, and another user may make one of the same name.  All children of a server run as one
+user, and share what that user has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import stat
 
 from .errors import SessionError
 
+_OPTION = "mod_python.session.database_directory"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _checked: dict[str, str] = {}
 
@@ -32,7 +34,7 @@ def directory(configured: str | None) -> str:
     """
     key = configured or ""
     known = _checked.get(key)
-    if known is not None and os.path.isdir(known):
+    if known is not None and _is_private(known):
         return known
     path = os.path.abspath(configured) if configured else _temporary()
     try:
@@ -42,12 +44,19 @@ def directory(configured: str | None) -> str:
     except OSError as exc:
         raise SessionError(
             f"the directory for sessions {path} cannot be made ({exc.strerror}); make one that belongs to the "
-            f"user of httpd's children ({_user()}) and name it with PythonOption mod_python.session.database_directory"
+            f"user of httpd's children ({_user()}) and name it with PythonOption {_OPTION}"
         ) from None
     try:
         found = os.stat(path)
     except OSError as exc:
-        raise SessionError(f"the directory for sessions {path} cannot be used: {exc.strerror}") from None
+        raise SessionError(f"the directory for sessions {path} cannot be used: {exc.strerror}; {_remedy()}") from None
+    if os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
+        raise SessionError(
+            f"the directory for sessions {path} is not used, because it is a link that user "
+            f"{os.lstat(path).st_uid} has made; {_remedy()}"
+        )
+    if not stat.S_ISDIR(found.st_mode):
+        raise SessionError(f"{path} is not used for sessions, because it is no directory; {_remedy()}")
     if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
         path = _own(path, found)
     _checked[key] = path
@@ -61,17 +70,21 @@ def own_subdirectory(parent: str, name: str) -> str:
         SessionError: it cannot be made, or is not private.
     """
     path = os.path.join(parent, name)
-    if _checked.get(path) is not None and os.path.isdir(path):
+    if _checked.get(path) is not None and _is_private(path):
         return path
     _make(path)
     _checked[path] = path
     return path
 
 
-def check_file(path: str) -> None:
+def check_file(path: str, option: str = _OPTION) -> None:
     """Refuse a file, named by the configuration, that somebody else could change or replace.
 
     It need not exist.
+
+    Args:
+        path: the file.
+        option: the option that has named it, or its directory.
 
     Raises:
         SessionError: it, or its directory, belongs to another user than this process' or root, or others may write it.
@@ -83,15 +96,15 @@ def check_file(path: str) -> None:
         except FileNotFoundError:
             if not needed:
                 continue
-            raise SessionError(f"the directory {name} for sessions does not exist") from None
+            raise SessionError(f"the directory {name} for sessions does not exist; {_remedy(option)}") from None
         except OSError as exc:
-            raise SessionError(f"{name} cannot be used for sessions: {exc.strerror}") from None
+            raise SessionError(f"{name} cannot be used for sessions: {exc.strerror}; {_remedy(option)}") from None
         if found.st_uid not in (0, os.geteuid()):
             raise SessionError(
-                f"{name} is not used for sessions, because it belongs to user {found.st_uid}; {_remedy()}"
+                f"{name} is not used for sessions, because it belongs to user {found.st_uid}; {_remedy(option)}"
             )
         if found.st_mode & _OTHERS_WRITE:
-            raise SessionError(f"{name} is not used for sessions, because others may write it; {_remedy()}")
+            raise SessionError(f"{name} is not used for sessions, because others may write it; {_remedy(option)}")
 
 
 def open_own(path: str) -> int:
@@ -106,7 +119,7 @@ def open_own(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
-        raise SessionError(f"{path} cannot be opened: {exc.strerror}") from None
+        raise SessionError(f"{path} cannot be opened: {exc.strerror}; {_remedy()}") from None
     if os.fstat(fd).st_uid != os.geteuid():
         os.close(fd)
         raise SessionError(f"{path} is not used, because it belongs to somebody else; {_remedy()}")
@@ -128,18 +141,40 @@ def create_own(path: str) -> None:
         pass
     except OSError as exc:
         raise SessionError(f"{path} cannot be made: {exc.strerror}; {_remedy()}") from None
-    found = os.lstat(path)
+    check_own(path)
+
+
+def check_own(path: str) -> None:
+    """Refuse what has the name of a file in a private directory, and was there before the directory was private.
+
+    Raises:
+        SessionError: it belongs to somebody else, or is no file.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
         raise SessionError(f"{path} is not used, because it is no file of this user's alone; {_remedy()}")
 
 
 def _own(path: str, found: os.stat_result) -> str:
     """Return our directory in one that is not ours alone."""
-    if not found.st_mode & _OTHERS_WRITE:
+    # The owner of a directory can replace what is in it.
+    if not found.st_mode & _OTHERS_WRITE or found.st_uid not in (0, os.geteuid()):
         raise SessionError(f"the directory for sessions {path} belongs to user {found.st_uid}; {_remedy()}")
     own = os.path.join(path, f"mod_python-{os.geteuid()}")
     _make(own)
     return own
+
+
+def _is_private(path: str) -> bool:
+    """Whether a directory that was private is there and still is; not if it is a link."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & _OTHERS_WRITE
 
 
 def _make(path: str) -> None:
@@ -177,8 +212,5 @@ def _user() -> str:
         return f"uid {os.geteuid()}"
 
 
-def _remedy() -> str:
-    return (
-        f"use a directory that belongs to {_user()} and that nobody else may write "
-        "(PythonOption mod_python.session.database_directory)"
-    )
+def _remedy(option: str = _OPTION) -> str:
+    return f"use a directory that belongs to {_user()} and that nobody else may write (PythonOption {option})"

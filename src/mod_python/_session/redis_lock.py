@@ -35,10 +35,13 @@ class RedisLocks:
         self._expiry = expiry
         self.name = name
         self._renewer = _Renewer(expiry / 3)
+        from redis.exceptions import TimeoutError as Hangs
+
+        self.hangs: tuple[type[Exception], ...] = (Hangs,)
 
     pause = 2 * _PAUSE
 
-    def acquire(self, key: str, deadline: float) -> _Taken | None:
+    def acquire(self, key: str, deadline: float) -> Taken | None:
         """Take a lock; see `locks.Outer`.
 
         Raises:
@@ -52,15 +55,15 @@ class RedisLocks:
         )
         if not lock.acquire(blocking_timeout=max(deadline - time.monotonic(), 0.0)):
             return None
-        taken = _Taken(lock, self._renewer, self.name)
+        taken = Taken(lock, self._renewer, self.name)
         self._renewer.add(taken)
         return taken
 
 
-class _Taken:
+class Taken:
     """A lock that is held; calling it gives it back."""
 
-    __slots__ = ("_lock", "_name", "_renewer", "due", "token")
+    __slots__ = ("_lock", "_name", "_renewer", "abandoned", "due", "token")
 
     def __init__(self, lock: Any, renewer: _Renewer, name: str) -> None:
         self._lock = lock
@@ -68,11 +71,14 @@ class _Taken:
         self._renewer = renewer
         self.token: bytes = lock.local.token
         self.due = 0.0  # when to renew it
+        self.abandoned = False  # the server hangs: leave it to expire
 
     def __call__(self) -> None:
         from redis.exceptions import LockError, RedisError
 
         self._renewer.discard(self)
+        if self.abandoned:
+            return
         try:
             self._lock.release()
         except LockError:
@@ -103,13 +109,13 @@ class _Renewer:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._taken: set[_Taken] = set()
+        self._taken: set[Taken] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
         apache.register_cleanup(self.stop)
 
-    def add(self, taken: _Taken) -> None:
+    def add(self, taken: Taken) -> None:
         """Renew a lock from now on."""
         with self._changed:
             taken.due = time.monotonic() + self._interval
@@ -118,7 +124,7 @@ class _Renewer:
                 self._thread = threading.Thread(target=self._run, name="mod_python: locks of sessions")
                 self._thread.start()
 
-    def discard(self, taken: _Taken) -> None:
+    def discard(self, taken: Taken) -> None:
         """Renew it no more."""
         with self._changed:
             self._taken.discard(taken)

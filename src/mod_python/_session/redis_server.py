@@ -8,7 +8,7 @@ from . import options as opt
 from .base import BaseSession
 from .errors import SessionError, SessionLockLost, SessionUnavailable
 from .locks import Locks
-from .redis_lock import RedisLocks
+from .redis_lock import RedisLocks, Taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Store:
     Args:
         url: the server.
         prefix: of all keys.
-        timeout: seconds for connecting and for each answer.
+        timeout: seconds for connecting and for each answer; there is no second try.
         expiry: seconds that a lock outlives its node.
 
     Raises:
@@ -54,14 +54,15 @@ class Store:
                 f"RedisSession needs the Python package redis ({exc}); install it with: pip install 'mod_python[redis]'"
             ) from None
         self.failure = redis.RedisError
+        self.hangs = redis.TimeoutError
         try:
             self.client: Any = redis.Redis.from_url(
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
                 max_connections=1 << 16,  # there are never more than threads
-                # Once: a connection that was idle may have been closed by the server.
-                retry=Retry(NoBackoff(), 1),
+                # Once: a connection that was idle may have been closed by the server.  Not if it hangs.
+                retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
             )
         except ValueError as exc:
             raise SessionError(f"PythonOption mod_python.redis_session.url: {exc}") from None
@@ -144,8 +145,12 @@ class RedisSession(BaseSession):
     def _locks(self) -> Locks:
         return self._store.locks
 
+    def _store_key(self) -> str:
+        return f"redis {self._store.name} {self._store.prefix}"
+
     def lock(self) -> None:
         """Keep other requests from this session; see `BaseSession.lock`."""
+        self._check()
         try:
             BaseSession.lock(self)
         except self._store.failure as exc:
@@ -153,6 +158,7 @@ class RedisSession(BaseSession):
 
     def do_load(self) -> dict[str, Any] | None:
         """Return what is stored, or None."""
+        self._check()
         try:
             data = self._store.load(self._sid)
         except self._store.failure as exc:
@@ -162,7 +168,8 @@ class RedisSession(BaseSession):
     def do_save(self, dict: dict[str, Any]) -> None:  # noqa: A002
         """Store a dictionary."""
         data = self._serializer().dumps(dict)
-        token: bytes = getattr(self._held.outer, "token", b"") if self._held is not None else b""
+        token: bytes = getattr(self._held.held.outer, "token", b"") if self._held is not None else b""
+        self._check()
         try:
             saved = self._store.save(self._sid, data, dict["_timeout"], token)
         except self._store.failure as exc:
@@ -177,6 +184,7 @@ class RedisSession(BaseSession):
 
     def do_delete(self) -> None:
         """Remove what is stored."""
+        self._check()
         try:
             self._store.delete(self._sid)
         except self._store.failure as exc:
@@ -185,12 +193,25 @@ class RedisSession(BaseSession):
     def do_cleanup(self) -> None:
         """Do nothing: Redis does it."""
 
-    def _fail(self, exc: BaseException) -> NoReturn:
+    def _check(self) -> None:
+        """Do not wait again for a server that has not answered this request, or one that has led to it."""
+        message = self._chain.unavailable.get(self._store)
+        if message is not None:
+            raise SessionUnavailable(message)
+
+    def _fail(self, exc: Exception) -> NoReturn:
         """Report that Redis does not do what it should."""
         unavailable = SessionUnavailable(
             f"sessions cannot be had from the Redis server {self._store.name}: {type(exc).__name__}: {exc}"
         )
         self._log_unavailable(unavailable)
+        if isinstance(exc, self._store.hangs):
+            self._chain.unavailable[self._store] = unavailable.message
+            for session in self._together():
+                if session._held is not None:
+                    session._held.held.fail(exc)
+                    if isinstance(session._held.held.outer, Taken):
+                        session._held.held.outer.abandoned = True
         raise unavailable from None
 
 

@@ -149,13 +149,15 @@ class SQLiteSession(BaseSession):
     Args: as for `BaseSession`.
     """
 
+    LOCAL = True
+
     def __init__(
         self, req: Any, sid: str | int | None = 0, secret: str | bytes | None = None, timeout: int = 0, lock: int = 1
     ) -> None:
         options = req.get_options()
         path = opt.text(options, "mod_python.sqlite_session.database_filename")
         if path:
-            check_file(path)
+            check_file(path, "mod_python.sqlite_session.database_filename")
         else:
             configured = opt.text(
                 options,
@@ -166,6 +168,9 @@ class SQLiteSession(BaseSession):
             path = os.path.join(directory(configured), "mp_sess.sqlite")
         self._database = database(path)
         BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
+
+    def _store_key(self) -> str:
+        return f"sqlite {self._database.path}"
 
     def _directory(self) -> str:
         return os.path.dirname(self._database.path)

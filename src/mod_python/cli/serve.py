@@ -184,7 +184,8 @@ def serve(
             user=child,
             tls=tls,
             defines={"CONFIG_DIR": str(work.config.parent)} if work.config else {},
-            options=dict(options),
+            # The server root is another one each time; sessions are to be found again.
+            options={**_session_root(work), **dict(options)},
             flags={
                 "PythonAutoReload": "On" if reload else "Off",
                 "PythonDebug": "On" if debug else "Off",
@@ -206,6 +207,12 @@ def serve(
         process = HttpdProcess(settings, one_process=debug, stderr=subprocess.PIPE)
         watch = work.config if reload else None
         ctx.exit(run(process, lambda: _banner(settings, work), watch))
+
+
+def _session_root(work: _Work) -> dict[str, str]:
+    """The option by which sessions belong to what is served."""
+    source = work.target.source if work.target is not None else work.config
+    return {"mod_python.session.server_root": str(source)} if work.kind == "request" else {}
 
 
 def _understand(what: str, kind: Kind | None) -> _Work:
