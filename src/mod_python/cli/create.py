@@ -25,9 +25,6 @@ from mod_python.httpdconf import write_basic_config
 __all__ = ["create"]
 
 _BASE_URI = 'If the application is not at the root of the site:\nPythonOption mod_python.wsgi.base_uri "/app"'
-_STATIC = (
-    "To have httpd itself send the files in public/static, put this here:\n  Location('/static', SetHandler('None')),"
-)
 _APPLICATION = "mod_python.wsgi.application"
 
 
@@ -99,7 +96,7 @@ def create(
     build = find_httpd(httpd)
     entries = [os.path.abspath(entry) for entry in pythonpath.split(":") if entry]
     named = {option.split()[0] for option in options if option.strip()}
-    comments = [_STATIC]
+    comments = []
     wanted = pythonhandler
     if pythonhandler == "mod_python.wsgi":
         comments.append(_BASE_URI)
