@@ -17,6 +17,7 @@
  *   signals.c      where and when prefork's signal handlers run
  *   locks.c        locks between processes
  *   suspend.c      connections that no thread of httpd serves
+ *   dump.c         the configuration, printed for commands
  *   exports.c      functions for other modules (include/mod_python.h)
  *
  * The core (src/core, Cython) includes this header too: it reads the
@@ -500,6 +501,7 @@ void mp_register_exports(void);
 void mp_register_hooks(apr_pool_t *p);
 void mp_register_phases(void);              /* phases.c */
 void mp_register_ssi(void);                 /* ssi.c */
+void mp_register_dump(void);                /* dump.c */
 void mp_register_providers(apr_pool_t *p);  /* providers.c */
 
 /* A request has handlers for a phase that its configuration does not name, or

@@ -27,6 +27,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mod_python.httpd.errors import ConfigError, HttpdError, NotRunningError, StartError
+from mod_python.httpd.exposed import DUMP, Exposed, exposed_sources
 from mod_python.httpd.find import Httpd
 from mod_python.httpd.process import (
     START_TIMEOUT,
@@ -75,12 +76,14 @@ class Facts:
         pid_file: ``PidFile``.
         error_log: The main ``ErrorLog``, or None if it is no file.
         user: Name of the children's user.
+        exposed: Sources that can be downloaded.
     """
 
     root: Path
     pid_file: Path
     error_log: Path | None
     user: str
+    exposed: tuple[Exposed, ...] = ()
 
 
 class Background:
@@ -110,7 +113,7 @@ class Background:
         Raises:
             ConfigError: It is broken; the message names file and line.
         """
-        said = ask_httpd(self.httpd, [*self._command, "-t", "-D", "DUMP_RUN_CFG"])
+        said = ask_httpd(self.httpd, [*self._command, "-t", "-D", "DUMP_RUN_CFG", *DUMP])
         root = Path(_value(said, "ServerRoot") or "/")
         log = _value(said, "Main ErrorLog")
         user = re.search(r'^User: name="([^"]*)"', said, re.MULTILINE)
@@ -119,6 +122,7 @@ class Background:
             pid_file=root / (_value(said, "PidFile") or "logs/httpd.pid"),
             error_log=root / log if log and not log.startswith(("|", "syslog")) else None,
             user=user[1] if user is not None else "",
+            exposed=tuple(exposed_sources(said)),
         )
 
     @property
