@@ -72,9 +72,9 @@ def check(port: int, files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(("configuration", "blocks"), list(_cases()))
 def test_no_source_is_sent(configuration: Block | str, blocks: list[Block], public_path: Path, serve: Serve) -> None:
-    if isinstance(configuration, Block) and "PythonConnectionHandler" in configuration.text:
-        if "DocumentRoot" not in configuration.text and "Alias" not in configuration.text:
-            pytest.skip("speaks a protocol of its own, and serves no files")
+    text = configuration.text if isinstance(configuration, Block) else ""
+    if "PythonConnectionHandler" in text and "DocumentRoot" not in text and "Alias" not in text:
+        pytest.skip("speaks a protocol of its own, and serves no files")
     reader = Reader(public_path, serve, [block for block in blocks if block.name])
     try:
         if isinstance(configuration, Block):

@@ -93,7 +93,9 @@ def test_expressions_in_source_stay() -> None:
     assert "token=find(token)" in found
 
 
-@pytest.mark.parametrize("piece", ["a", "://a:", "password", "password=", "token:'\\", 'pwd="', "eyJa", "x-", "basic A", "cookie"])
+@pytest.mark.parametrize(
+    "piece", ["a", "://a:", "password", "password=", "token:'\\", 'pwd="', "eyJa", "x-", "basic A", "cookie"]
+)
 def test_long_texts_end(piece: str) -> None:
     """No pattern takes time that grows with the square of what a client sends: 2**40 steps would not end."""
     _secrets.hide_in(piece * (2**20 // len(piece)))

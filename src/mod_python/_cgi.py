@@ -35,13 +35,14 @@ MAX_HEADERS = 65536
 
 # Names that CGI, httpd and mod_ssl give to what a request is: its variables, and nothing else, have them.
 _NAMES = frozenset(
-    ("AUTH_TYPE", "DOCUMENT_ARGS", "DOCUMENT_NAME", "DOCUMENT_PATH_INFO", "DOCUMENT_ROOT", "DOCUMENT_URI")
-    + ("GATEWAY_INTERFACE", "HTTP2", "HTTPS", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING")
-    + ("QUERY_STRING_UNESCAPED", "UNIQUE_ID")
+    (
+        *("AUTH_TYPE", "DOCUMENT_ARGS", "DOCUMENT_NAME", "DOCUMENT_PATH_INFO", "DOCUMENT_ROOT", "DOCUMENT_URI"),
+        *("GATEWAY_INTERFACE", "HTTP2", "HTTPS", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING"),
+        *("QUERY_STRING_UNESCAPED", "UNIQUE_ID"),
+    )
 )
 _PREFIXES = (
-    ("CONTENT_", "CONTEXT_", "H2_", "HTTP_", "REDIRECT_", "REMOTE_", "REQUEST_", "SCRIPT_", "SERVER_")
-    + ("SSL_",)
+    *("CONTENT_", "CONTEXT_", "H2_", "HTTP_", "REDIRECT_", "REMOTE_", "REQUEST_", "SCRIPT_", "SERVER_", "SSL_"),
 )
 # What OpenSSL itself reads in programs that make connections.
 _OPENSSL = frozenset(("SSL_CERT_DIR", "SSL_CERT_FILE"))

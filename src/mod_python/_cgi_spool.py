@@ -8,7 +8,6 @@ request is read before the script runs, and its output is sent after it has ende
 from __future__ import annotations
 
 import errno
-import io
 from tempfile import SpooledTemporaryFile
 
 from ._cgi import CGIStdin, CGIStdout, Output
@@ -58,7 +57,7 @@ def read_body(req: Any, limit: int, directory: str | None) -> tuple[Spool, int]:
         OSError: the client has gone or took too long, or the file cannot be written.
     """
     announced = req.headers_in.get("Content-Length", "")
-    spool: Spool = SpooledTemporaryFile(MAX_MEMORY, dir=directory)
+    spool: Spool = SpooledTemporaryFile(MAX_MEMORY, dir=directory)  # noqa: SIM115
     size = 0
     try:
         if req.main is None or announced:
@@ -108,7 +107,7 @@ class _Collected(Output):
 
     def __init__(self, req: Any, limit: int, directory: str | None) -> None:
         super().__init__(req)
-        self.body: Spool = SpooledTemporaryFile(MAX_MEMORY, dir=directory)
+        self.body: Spool = SpooledTemporaryFile(MAX_MEMORY, dir=directory)  # noqa: SIM115
         self._limit = limit
         self._size = 0
 

@@ -57,7 +57,7 @@ def is_secret(name: str) -> bool:
         name: name of a header, a variable, an option or a directive.
     """
     lowered = re.sub(r"[-.\s]", "_", name.lower())
-    return any(word in lowered for word in _WORDS) or f"_{lowered}".endswith(_ENDS) and lowered != "pwd"
+    return any(word in lowered for word in _WORDS) or (f"_{lowered}".endswith(_ENDS) and lowered != "pwd")
 
 
 def hide(name: str, value: str | None) -> str | None:

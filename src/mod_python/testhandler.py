@@ -193,7 +193,9 @@ def _environment(req: Any) -> Any:
 
 def _sorted(table: Any) -> Iterable[tuple[str, str | None]]:
     """The entries of a table by name, without the secrets."""
-    return sorted([(name, _secrets.hide(name, value)) for name, value in table.items()], key=lambda entry: entry[0].lower())
+    return sorted(
+        [(name, _secrets.hide(name, value)) for name, value in table.items()], key=lambda entry: entry[0].lower()
+    )
 
 
 def _pre(title: str, text: str) -> str:

@@ -91,7 +91,8 @@ def exposed_sources(said: str) -> list[Exposed]:
     top = _read(said)
     found: dict[tuple[Path, str], Exposed] = {}
     hosts = [node for node in top if node.name == "<virtualhost"]
-    for host in hosts or [None]:
+    everywhere: list[_Node | None] = [*hosts] or [None]
+    for host in everywhere:
         own = host.nodes if host is not None else []
         server = _Server([node for node in top if node.name != "<virtualhost"], own)
         for file, where in server.sources():
@@ -198,9 +199,7 @@ class _Server:
                 state.apply(node.nodes, file)
         return not state.unclear and state.is_sent(file) and not _has_htaccess(file, state)
 
-    def _collect(
-        self, nodes: list[_Node], places: dict[str, list[tuple[_Node, int]]], file: Path, url: str
-    ) -> None:
+    def _collect(self, nodes: list[_Node], places: dict[str, list[tuple[_Node, int]]], file: Path, url: str) -> None:
         for node in nodes:
             kind = node.name.removeprefix("<")
             if kind not in _ORDER and kind not in _REGEX_SECTIONS:
@@ -246,7 +245,9 @@ class _State:
         """Tell whether the file is sent as it is."""
         if self.denied:
             return False
-        by_name = next((self.extensions[ext] for ext in file.name.lower().split(".")[1:] if ext in self.extensions), None)
+        by_name = next(
+            (self.extensions[ext] for ext in file.name.lower().split(".")[1:] if ext in self.extensions), None
+        )
         handler = self.handler or by_name
         if handler is None:
             return True
