@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from mod_python.httpd.find import find_httpd
 from mod_python.testing import Server
+from tests import needs
 from tests.content_site import exchange, get, lines_of, reported
 from tests.servers import running
 
@@ -72,6 +75,13 @@ gate.running.set()
 gate.go_on.wait(60)
 gate.running.clear()
 """,
+    "cgi/includes.py": """
+import sys
+print("Content-Type: text/html\\n")
+print('<!--#include virtual="/reads.py" -->', flush=True)
+print(len(sys.stdin.read()))
+""",
+    "cgi/reads.py": 'import sys\nprint("Content-Type: text/html\\n")\nprint(len(sys.stdin.read()), end="")\n',
     "cgi/static.txt": "a file",
     "lib/gate.py": "import threading\ngo_on = threading.Event()\nrunning = threading.Event()\narrived = []\n",
     "lib/look.py": """
@@ -94,6 +104,13 @@ def handler(req):
 
 CONFIG = """
 Timeout 300
+<IfModule mod_http2.c>
+    Protocols h2 h2c http/1.1
+</IfModule>
+<Location "/includes.py">
+    Options +Includes
+    SetOutputFilter INCLUDES
+</Location>
 PythonPath "['${SITE}/lib']+sys.path"
 DocumentRoot "${SITE}/cgi"
 <Directory "${SITE}/cgi">
@@ -132,7 +149,10 @@ Alias "/httpd" "${SITE}/cgi"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running(CONFIG, files=SCRIPTS, modules=["mod_env"], threads=16, listen=2, tls=[1]) as server:
+    modules = ["mod_env", "mod_include"]
+    if find_httpd().has_module("mod_http2"):
+        modules.append("mod_http2")
+    with running(CONFIG, files=SCRIPTS, modules=modules, threads=16, listen=2, tls=[1]) as server:
         directory = server.site / "temporary"
         directory.mkdir()
         directory.chmod(0o777)
@@ -187,6 +207,44 @@ def test_scripts_and_files_go_on_while_a_client_is_slow(server: Server, slow: st
     finally:
         for sock in sockets:
             sock.close()
+
+
+@pytest.mark.parametrize("fast", FAST)
+@pytest.mark.parametrize("port", [0, 1], ids=["plain", "TLS"])
+@pytest.mark.parametrize("slow", ["no length", "large output"])
+def test_scripts_and_files_go_on_while_a_stream_is_slow(server: Server, slow: str, port: int, fast: str) -> None:
+    """The same over HTTP/2, whose windows fill up when a client does not read."""
+    if not find_httpd().has_module("mod_http2") or server.mpm == "prefork":
+        pytest.skip("mod_http2 is not there, or declines on prefork")
+    version = subprocess.run([needs.program("curl"), "--version"], capture_output=True, text=True, check=True).stdout
+    if "HTTP2" not in version:
+        pytest.skip("this curl is built without HTTP/2")
+    before = arrived(server)
+    command = ["curl", "-sS", "--insecure", "--http2-prior-knowledge" if port == 0 else "--http2"]
+    if slow == "no length":
+        command += ["-T", "-", server.url_of(port) + "/length.py?slow"]
+    else:
+        # It reads nothing while nobody takes what it has read.
+        command += ["--limit-rate", "1", server.url_of(port) + "/big.py?slow"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as curl:
+        try:
+            assert curl.stdin is not None
+            curl.stdin.write(b"x" * 10)
+            curl.stdin.flush()
+            server.wait_until(lambda: arrived(server) > before, what="the slow client")
+            data, expected = FAST[fast]
+            for _ in range(3):
+                with server.connect(port, timeout=PATIENCE) as sock:
+                    sock.sendall(data)
+                    answer = b"".join(iter(lambda: sock.recv(65536), b""))
+                assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+                assert expected in answer
+        finally:
+            curl.kill()
+
+
+def test_a_script_in_a_page_leaves_the_body_to_the_page(server: Server) -> None:
+    assert server.request("POST", "/includes.py", b"x" * 100).text == "0\n100\n"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
