@@ -35,6 +35,18 @@ def handler(req):
     req.write(str(len(data)), 0)
     return apache.OK
 
+def framed(req):
+    kind, length = req.args.split(",")
+    if length:
+        req.headers_out["Content-Length"] = length
+    if kind == "encoded":
+        req.headers_out["Transfer-Encoding"] = "chunked"
+    if kind == "interim":
+        req.status = 103
+    req.write("01234", kind == "flushed")
+    req.write("56789", kind == "flushed")
+    return apache.OK
+
 def sends(req):
     req.content_type = "text/plain"
     req.write("begin ")
@@ -78,6 +90,10 @@ PythonInputFilter h2::doubled DOUBLED
 <Location "/file">
     SetHandler mod_python
     PythonHandler h2::sends
+</Location>
+<Location "/framed">
+    SetHandler mod_python
+    PythonHandler h2::framed
 </Location>
 <Location "/py">
     SetHandler mod_python
@@ -163,3 +179,26 @@ def test_client_goes(server: Server) -> None:
 
 def test_upgrade(server: Server) -> None:
     assert curl("--http2", f"{server.url}/py/up") == f"HTTP/2.0 {server.port} 0"
+
+
+@pytest.mark.parametrize("kind", ["flushed", "queued", "encoded"])
+@pytest.mark.parametrize("length", ["", "10", "5", "0", "-5", "abc"])
+def test_a_stream_has_the_bytes_that_its_head_announces(server: Server, kind: str, length: str) -> None:
+    out = curl(f"{server.url}/framed?{kind},{length}")
+    assert out == "0123456789"[: int(length) if length.isdigit() else None]
+
+
+@pytest.mark.parametrize("kind", ["flushed", "queued"])
+def test_a_stream_that_is_too_short_is_reset(server: Server, kind: str) -> None:
+    done = subprocess.run(
+        ["curl", "-sS", "--http2-prior-knowledge", f"{server.url}/framed?{kind},99"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 92, done.stderr  # "HTTP/2 stream was not closed cleanly"
+    server.wait_for_log("the response to /framed ends after 10 of the 99 bytes of its Content-Length")
+
+
+def test_an_interim_status_ends_no_stream(server: Server) -> None:
+    assert "500" in curl("-o", "/dev/null", "-w", "%{http_code}", f"{server.url}/framed?interim,")

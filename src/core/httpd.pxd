@@ -606,6 +606,8 @@ cdef extern from "shell.h" nogil:
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
     void mp_add_dynamic(request_rec *, mp_slot *, mp_phase)
     int mp_seen_later(request_rec *)
+    void mp_frame(request_rec *)
+    void mp_keep_from_caches(request_rec *)
     void mp_claim_user(request_rec *, char *, char *)
     void mp_add_cleanups(request_rec *, mp_slot *)
     void mp_gate_out() nogil

@@ -27,6 +27,7 @@ cdef class RequestIO:
     cdef pthread_t runner           # the thread that runs it
     cdef bint redirecting           # ... and waits for internal_redirect()
     cdef bint reading               # a thread is inside a reading method
+    cdef bint passed                # output was given to the filters
     cdef Buffer inp
     cdef bint ended
     cdef apr_bucket_brigade *inb
@@ -312,6 +313,15 @@ cdef class RequestIO:
             apr_brigade_cleanup(self.outb)
         self.busy = False
 
+    @property
+    def _passed_output(self):
+        """Whether filters have seen a part of the response."""
+        return self.passed
+
+    def _keep_from_caches(self):
+        """Have no cache of httpd store the response: it is not what it should be."""
+        mp_keep_from_caches(self.rec())
+
     def _cut_off(self):
         """End a response that has begun and cannot be finished.
 
@@ -327,6 +337,7 @@ cdef class RequestIO:
         self.queue()
         apr_brigade_cleanup(self.outb)
         r.connection.keepalive = AP_CONN_CLOSE
+        mp_keep_from_caches(r)
         APR_BRIGADE_INSERT_TAIL(self.outb, ap_bucket_error_create(
             HTTP_BAD_GATEWAY, NULL, r.pool, r.connection.bucket_alloc))
         APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_eos_create(r.connection.bucket_alloc))
@@ -341,12 +352,14 @@ cdef class RequestIO:
         if self.outb == NULL:
             self.outb = apr_brigade_create(self.r.pool, self.r.connection.bucket_alloc)
             mp_count_brigades(1)
+            mp_frame(self.r)        # before the content phase httpd has not asked yet
 
     cdef int pass_on(self, str failed) except -1:
         cdef request_rec *r = self.r
         cdef apr_status_t rv
         APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_flush_create(
             r.connection.bucket_alloc))
+        self.passed = True
         self.users += 1
         with nogil:
             mp_gate_out()

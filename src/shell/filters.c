@@ -114,6 +114,8 @@ static mp_filter_run *run_of_request(ap_filter_t *f, int is_input)
     run->f = f;
     run->handler = &found->handler;
     f->ctx = run;
+    if (!is_input)
+        mp_frame(f->r);
     return run;
 }
 
@@ -204,6 +206,7 @@ static apr_status_t refuse_output(ap_filter_t *f, apr_bucket_brigade *bb, int be
         return APR_ECONNABORTED;
     }
     ap_remove_output_filter(f);
+    mp_keep_from_caches(f->r);
     if (begun || f->r->sent_bodyct) {
         status = HTTP_BAD_GATEWAY;          /* makes httpd leave out the last chunk */
         f->c->keepalive = AP_CONN_CLOSE;

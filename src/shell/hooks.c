@@ -467,6 +467,7 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
     mp_register_filter_hooks();
+    mp_register_framing();
     mp_register_lock_hooks();
     mp_register_suspend_hooks();
     mp_register_exports();

@@ -32,7 +32,7 @@ APLOG_USE_MODULE(python);
 #define HANDLER_NAME        "mod_python"
 #define HANDLER_NAME_LEGACY "python-program"
 
-static int is_our_name(const char *handler)
+int mp_is_our_name(const char *handler)
 {
     return handler && (strcmp(handler, HANDLER_NAME) == 0
                        || strcmp(handler, HANDLER_NAME_LEGACY) == 0);
@@ -127,7 +127,7 @@ int mp_seen_later(request_rec *r)
         return 1;
     /* Those of HTTP itself come after all that look into the response. */
     for (f = r->output_filters; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = f->next) {
-        if (strcasecmp(f->frec->name, "old_write") != 0)
+        if (strcasecmp(f->frec->name, "old_write") != 0 && !mp_is_framing(f))
             return 1;
     }
     return 0;
@@ -352,7 +352,7 @@ static int before_translation(request_rec *r)
     core = ap_get_core_module_config(r->per_dir_config);
     name = core->expr_handler ? ap_expr_str_exec(r, core->expr_handler, &error)
                               : core->handler;
-    if (!error && is_our_name(name))
+    if (!error && mp_is_our_name(name))
         mp_note_request(r)->no_file = apr_pstrdup(r->pool, r->uri);
     return DECLINED;
 }
@@ -438,7 +438,7 @@ static int before_content(request_rec *r)
 
 static int content_handler(request_rec *r)
 {
-    return is_our_name(r->handler) ? run_phase(r, MP_CONTENT) : DECLINED;
+    return mp_is_our_name(r->handler) ? run_phase(r, MP_CONTENT) : DECLINED;
 }
 
 /* httpd logs a request that was redirected internally once, by its first

@@ -8,6 +8,7 @@
  *                  merging and reading them
  *   hooks.c        connections, the start of the server, what is registered
  *   filters.c      filters of requests and connections
+ *   framing.c      lengths, statuses and encodings of responses are right
  *   phases.c       the request phases: "is a Python handler configured here?"
  *   ssi.c          the element "python" of mod_include
  *   providers.c    authentication and authorisation providers
@@ -35,6 +36,7 @@
 #include <apr_pools.h>
 #include <apr_strings.h>
 #include <apr_tables.h>
+#include <util_filter.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -500,6 +502,7 @@ void mp_register_exports(void);
  */
 void mp_register_hooks(apr_pool_t *p);
 void mp_register_phases(void);              /* phases.c */
+int mp_is_our_name(const char *handler);    /* whether SetHandler has named us */
 void mp_register_ssi(void);                 /* ssi.c */
 void mp_register_dump(void);                /* dump.c */
 void mp_register_providers(apr_pool_t *p);  /* providers.c */
@@ -552,6 +555,20 @@ void mp_register_filter_hooks(void);
 /* Make the name of a filter directive known to httpd; doing it again is
  * harmless.  False if the name is that of another module's filter. */
 int mp_register_filter(const char *name, int is_input);
+
+/* ------------------------------------------------------------------------
+ * The framing of responses (framing.c)
+ */
+void mp_register_framing(void);
+
+/* Have the response to a request framed right, if its head has not left; doing it
+ * again is harmless.  Callable with the GIL held. */
+MP_API void mp_frame(request_rec *r);
+/* Whether this is the filter that does it. */
+int mp_is_framing(const ap_filter_t *f);
+
+/* What is sent is not the whole response: no cache may store it. */
+MP_API void mp_keep_from_caches(request_rec *r);
 
 /* Logging with this module's index, callable from the core. */
 MP_API void mp_log_server(const server_rec *s, int level, const char *text);

@@ -118,6 +118,8 @@ def _failed(dispatcher: Dispatcher, filt: Any, handler: Handler, debug: bool, ex
             return
         filt.disable()
         req = filt.req
+        if req is not None:
+            req._keep_from_caches()
         lines = report.lines_of(dispatcher.name, filt.name, handler, req, exc)
         report.emit(_log(filt), lines, APLOG_ERR)
         if debug and req is not None and _can_answer(filt, req):
