@@ -8,7 +8,6 @@ request is read before the script runs, and its output is sent after it has ende
 from __future__ import annotations
 
 import errno
-from tempfile import SpooledTemporaryFile
 
 from ._cgi import CGIStdin, CGIStdout, Output
 from ._constants import APLOG_WARNING, HTTP_REQUEST_ENTITY_TOO_LARGE
@@ -16,7 +15,10 @@ from .errors import SERVER_RETURN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tempfile import SpooledTemporaryFile
     from typing import Any
+
+    Spool = SpooledTemporaryFile[bytes]
 
 __all__ = ["MAX_BODY", "MAX_OUTPUT", "SpooledStdin", "SpooledStdout", "read_body", "send"]
 
@@ -35,8 +37,11 @@ MAX_OUTPUT = 1 << 30
 # Bytes that are read or sent at a time.
 _PIECE = 65536
 
-if TYPE_CHECKING:
-    Spool = SpooledTemporaryFile[bytes]
+
+def _new(directory: str | None) -> Spool:
+    from tempfile import SpooledTemporaryFile
+
+    return SpooledTemporaryFile(MAX_MEMORY, dir=directory)
 
 
 def read_body(req: Any, limit: int, directory: str | None) -> tuple[Spool, int]:
@@ -57,7 +62,7 @@ def read_body(req: Any, limit: int, directory: str | None) -> tuple[Spool, int]:
         OSError: the client has gone or took too long, or the file cannot be written.
     """
     announced = req.headers_in.get("Content-Length", "")
-    spool: Spool = SpooledTemporaryFile(MAX_MEMORY, dir=directory)  # noqa: SIM115
+    spool: Spool = _new(directory)
     size = 0
     try:
         if req.main is None or announced:
@@ -107,7 +112,7 @@ class _Collected(Output):
 
     def __init__(self, req: Any, limit: int, directory: str | None) -> None:
         super().__init__(req)
-        self.body: Spool = SpooledTemporaryFile(MAX_MEMORY, dir=directory)  # noqa: SIM115
+        self.body: Spool = _new(directory)
         self._limit = limit
         self._size = 0
 
