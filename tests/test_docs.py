@@ -43,6 +43,8 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "benchmarks.md"),
 ]
 SITE = "/srv/app"
+#: What of it is served, where files are.
+PUBLIC = "public"
 #: Programs in commands, and packages that files import, that not every machine has.
 PROGRAMS = {"curl", "nc", "openssl", "redis-cli"}
 PACKAGES = r"^\s*(?:from|import) (aiosmtpd|django|flask|redis|uvloop|wsproto)\b"
@@ -225,7 +227,9 @@ class Reader:
         """Start a server with a configuration and the files so far."""
         self.stop()
         config, numbers = self._own(block.text)
-        self.server = Server(config, files=self.files, listen=max(len(numbers), 1))
+        # The page of a DocumentRoot need not be there.
+        files = {f"{PUBLIC}/README.txt": "", **self.files}
+        self.server = Server(config, files=files, listen=max(len(numbers), 1))
         self.server.start()
         first = {"80": self.server.port, "7000": self.server.port, "8000": self.server.port}
         self.ports = {**first, **dict(zip(numbers, self.server.ports, strict=False))}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mod_python.cli.background import _duration
 from mod_python.httpd import control
 from mod_python.httpd.control import Background, listening, uptime
-from mod_python.httpd.errors import AddressInUseError, ConfigError
+from mod_python.httpd.errors import AddressInUseError, ConfigError, NotRunningError
 from mod_python.httpd.find import find_httpd
 from mod_python.httpd.process import bind_failure
 
@@ -131,4 +134,88 @@ def test_facts_of_a_configuration(tmp_path: Path) -> None:
     assert server.pid() is None
     assert server.noted_pid() is None
     (tmp_path / "some.pid").write_text("nonsense")
+    assert server.noted_pid() is None
+
+
+def configured(tmp_path: Path) -> Background:
+    """A configuration of the user who runs the tests, and a pid file beside it."""
+    tmp_path.chmod(0o755)
+    config = tmp_path / "httpd.conf"
+    config.write_text("")
+    server = Background(find_httpd(), config)
+    # What httpd would say.
+    server.__dict__["facts"] = control.Facts(tmp_path, tmp_path / "httpd.pid", None, "")
+    return server
+
+
+_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+
+
+@linux
+@pytest.mark.parametrize("pid_file", ["none", "ours", "theirs"])
+@pytest.mark.parametrize("named", [True, False], ids=["with -f", "without -f"])
+@pytest.mark.parametrize("program", ["tail", "httpd"])
+@pytest.mark.parametrize("user", [None, pytest.param(65534, marks=_ROOT)], ids=["same user", "another user"])
+def test_a_process_that_only_looks_like_ours(
+    public_path: Path, program: str, user: int | None, named: bool, pid_file: str
+) -> None:
+    """Neither its name nor its arguments make a process ours, nor does a pid file of somebody else."""
+    if program == "httpd" and user is None:
+        pytest.skip("a program of this name and user is ours")
+    server = configured(public_path)
+    path = shutil.which("tail")
+    assert path is not None
+    if program == "httpd":
+        path = str(shutil.copy(path, public_path / server.httpd.binary.name))
+    name = server.httpd.binary.name
+    # With one of these names, and arguments that make it wait.
+    script = f"exec -a {name} {path} -f {server.config if named else '-'}"
+    words = [name, "-f", str(server.config)] if named else [name]
+    as_user: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    if not named:
+        script = f"exec -a {name} {path} --follow"
+    with subprocess.Popen(["bash", "-c", script], stdin=subprocess.PIPE, **as_user) as process:
+        try:
+            start = "\0".join(words).encode()
+            while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(start):
+                assert process.poll() is None
+            if pid_file != "none":
+                server.facts.pid_file.write_text(f"{process.pid}\n")
+                if pid_file == "theirs" and os.geteuid() == 0:
+                    os.chown(server.facts.pid_file, 65534, 65534)
+            assert server.pid() is None
+            with pytest.raises(NotRunningError):
+                server.stop()
+            with pytest.raises(NotRunningError):
+                server.restart()
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+@linux
+def test_a_process_that_sheds_its_user(tmp_path: Path) -> None:
+    """Of a program that acts as another user than the one who started it, both count."""
+    assert control._users_of(os.getpid()) == {os.getuid()}
+    assert control._users_of(0) == {-1}
+
+
+@linux
+def test_a_signal_reaches_one_process_only() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        birth = control._birth(process.pid)
+        assert birth is not None
+        control._signal(process.pid, signal.SIGKILL, birth + 1)  # the number was given to another process
+        assert not control._alive(process.pid, birth + 1)
+        assert control._alive(process.pid, birth)
+        process.communicate(b"\n")
+        assert process.returncode == 0
+
+
+@_ROOT
+def test_a_pid_file_of_another_user_counts_for_nothing(tmp_path: Path) -> None:
+    server = configured(tmp_path)
+    server.facts.pid_file.write_text(f"{os.getpid()}\n")
+    assert server.noted_pid() == os.getpid()
+    os.chown(server.facts.pid_file, 65534, 65534)
     assert server.noted_pid() is None

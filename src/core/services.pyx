@@ -148,40 +148,89 @@ del _class, _name
 
 cdef extern from *:
     """
+    #include <errno.h>
+    #include <time.h>
+
     /* One for all interpreters: the working directory is the process's.  The owner may
-     * come again, when the output of a script includes that of another. */
+     * come again: a script can make a request inside the server.  The mutex guards the
+     * two fields and is never held for long; who has to wait does so for the condition. */
     static pthread_mutex_t mp_cgi_mutex = PTHREAD_MUTEX_INITIALIZER;
+    static pthread_cond_t mp_cgi_free;
+    static pthread_once_t mp_cgi_once = PTHREAD_ONCE_INIT;
     static pthread_t mp_cgi_owner;      /* valid while the depth is not 0 */
     static int mp_cgi_depth;
 
-    static void mp_cgi_lock(void)
+    static void mp_cgi_init(void)
     {
-        if (__atomic_load_n(&mp_cgi_depth, __ATOMIC_SEQ_CST)
-            && pthread_equal(__atomic_load_n(&mp_cgi_owner, __ATOMIC_SEQ_CST), pthread_self())) {
-            mp_cgi_depth++;
-            return;
+        pthread_condattr_t attributes;
+
+        pthread_condattr_init(&attributes);
+    #ifndef __APPLE__
+        /* A clock that is set must not change a limit. */
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    #endif
+        pthread_cond_init(&mp_cgi_free, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+
+    /* Whether the lock was taken within that many nanoseconds. */
+    static int mp_cgi_lock(long long limit)
+    {
+        struct timespec until;
+        int taken;
+
+        pthread_once(&mp_cgi_once, mp_cgi_init);
+    #ifdef __APPLE__
+        clock_gettime(CLOCK_REALTIME, &until);
+    #else
+        clock_gettime(CLOCK_MONOTONIC, &until);
+    #endif
+        until.tv_sec += (time_t) (limit / 1000000000);
+        until.tv_nsec += (long) (limit % 1000000000);
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
         }
         pthread_mutex_lock(&mp_cgi_mutex);
-        __atomic_store_n(&mp_cgi_owner, pthread_self(), __ATOMIC_SEQ_CST);
-        __atomic_store_n(&mp_cgi_depth, 1, __ATOMIC_SEQ_CST);
+        while (mp_cgi_depth && !pthread_equal(mp_cgi_owner, pthread_self())
+               && pthread_cond_timedwait(&mp_cgi_free, &mp_cgi_mutex, &until) != ETIMEDOUT)
+            ;
+        taken = !mp_cgi_depth || pthread_equal(mp_cgi_owner, pthread_self());
+        if (taken) {
+            mp_cgi_owner = pthread_self();
+            mp_cgi_depth++;
+        }
+        pthread_mutex_unlock(&mp_cgi_mutex);
+        return taken;
     }
 
     static void mp_cgi_unlock(void)
     {
-        if (__atomic_sub_fetch(&mp_cgi_depth, 1, __ATOMIC_SEQ_CST) == 0)
-            pthread_mutex_unlock(&mp_cgi_mutex);
+        pthread_mutex_lock(&mp_cgi_mutex);
+        if (--mp_cgi_depth == 0)
+            pthread_cond_signal(&mp_cgi_free);
+        pthread_mutex_unlock(&mp_cgi_mutex);
     }
     """
-    void mp_cgi_lock() nogil
+    bint mp_cgi_lock(long long limit) nogil
     void mp_cgi_unlock() nogil
 
 
-def cgi_lock():
-    """Wait until no other thread of the process, in any interpreter, runs a CGI script."""
+def cgi_lock(double seconds):
+    """Wait until no other thread of the process, in any interpreter, runs a CGI script.
+
+    Args:
+        seconds: How long to wait at most; 0 does not wait.
+    Returns:
+        Whether this thread may run one; then it calls cgi_unlock() at the end.
+    """
+    cdef bint taken
+    cdef long long limit = <long long> (min(max(seconds, 0.0), 1e9) * 1e9)
     with nogil:
-        mp_cgi_lock()
+        taken = mp_cgi_lock(limit)
+    return taken
 
 
 def cgi_unlock():
-    """Let the next one run; called by the thread that called cgi_lock()."""
+    """Let the next one run; called by the thread for which cgi_lock() was true."""
     mp_cgi_unlock()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Environment = dict[str, str]
 
-__all__ = ["CGIStdin", "CGIStdout", "NullIO", "build_cgi_env", "restore_nocgi", "setup_cgi"]
+__all__ = ["CGIStdin", "CGIStdout", "NullIO", "build_cgi_env", "is_cgi_name", "restore_nocgi", "setup_cgi"]
 
 # Output that is queued before some is sent.  Below it, a page gets a length.
 MAX_QUEUED = 65536
@@ -32,6 +32,32 @@ MAX_QUEUED = 65536
 # Headers of a script, bytes.  More means that the empty line after them is
 # missing, and all of the output would be collected.
 MAX_HEADERS = 65536
+
+# Names that CGI, httpd and mod_ssl give to what a request is: its variables, and nothing else, have them.
+_NAMES = frozenset(
+    (
+        *("AUTH_TYPE", "DOCUMENT_ARGS", "DOCUMENT_NAME", "DOCUMENT_PATH_INFO", "DOCUMENT_ROOT", "DOCUMENT_URI"),
+        *("GATEWAY_INTERFACE", "HTTP2", "HTTPS", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING"),
+        *("QUERY_STRING_UNESCAPED", "UNIQUE_ID"),
+    )
+)
+_PREFIXES = (
+    *("CONTENT_", "CONTEXT_", "H2_", "HTTP_", "REDIRECT_", "REMOTE_", "REQUEST_", "SCRIPT_", "SERVER_", "SSL_"),
+)
+# What OpenSSL itself reads in programs that make connections.
+_OPENSSL = frozenset(("SSL_CERT_DIR", "SSL_CERT_FILE"))
+
+
+def is_cgi_name(name: str) -> bool:
+    """Whether a variable of this name says something about a request.
+
+    The environment that httpd was started with may have such variables, too. They say nothing about
+    the request, and ``REMOTE_USER``, ``HTTPS`` or ``HTTP_PROXY`` would be taken for what they are not.
+
+    Args:
+        name: name of a variable.
+    """
+    return name in _NAMES or (name.startswith(_PREFIXES) and name not in _OPENSSL)
 
 
 def build_cgi_env(req: Any) -> Table:
@@ -55,13 +81,17 @@ def build_cgi_env(req: Any) -> Table:
     authorization = req.headers_in.get("authorization")
     if authorization is not None:
         env["HTTP_AUTHORIZATION"] = authorization
+    if "Proxy" in req.headers_in:
+        # Programs take it for the proxy of their own requests; httpd itself leaves it out since 2.4.24.
+        del env["HTTP_PROXY"]
     return env
 
 
 def setup_cgi(req: Any) -> tuple[Environment, Any, Any]:
     """Make this process look like that of a CGI script.
 
-    The request's variables go into `os.environ`, ``sys.stdin`` and ``sys.stdout``
+    The request's variables go into `os.environ`, in place of all that have names of
+    CGI (`is_cgi_name`).  ``sys.stdin`` and ``sys.stdout``
     read and write the request, ``sys.argv`` is empty.
 
     Args:
@@ -71,6 +101,9 @@ def setup_cgi(req: Any) -> tuple[Environment, Any, Any]:
         (environment, stdin, stdout) as they were, for `restore_nocgi`.
     """
     saved = (dict(os.environ), sys.stdin, sys.stdout)
+    for key in saved[0]:
+        if is_cgi_name(key):
+            del os.environ[key]
     for key, value in build_cgi_env(req).items():
         if value is not None:
             os.environ[os.fsdecode(key.encode("latin-1"))] = os.fsdecode(value.encode("latin-1"))
@@ -169,7 +202,10 @@ class CGIStdin(io.TextIOWrapper, NullIO):
     """
 
     def __init__(self, req: Any) -> None:
-        super().__init__(io.BufferedReader(_Body(req)), "utf-8", "surrogateescape", newline="\n")
+        self._begin(_Body(req))
+
+    def _begin(self, body: io.RawIOBase) -> None:
+        super().__init__(io.BufferedReader(body), "utf-8", "surrogateescape", newline="\n")
 
     def tell(self) -> int:
         """Return 0: a body has no positions."""
@@ -180,7 +216,7 @@ class CGIStdin(io.TextIOWrapper, NullIO):
         return 0
 
 
-class _Output(io.BufferedIOBase):
+class Output(io.BufferedIOBase):
     """The output of a script as bytes: headers, an empty line, the body."""
 
     def __init__(self, req: Any) -> None:
@@ -286,10 +322,13 @@ class CGIStdout(io.TextIOWrapper, NullIO):
     """
 
     def __init__(self, req: Any) -> None:
-        self._output = _Output(req)
+        self._begin(Output(req))
+
+    def _begin(self, collected: Output) -> None:
+        self._output = collected
         self._written = 0
         # Written through, so that text and what goes to `buffer` stay in order.
-        output: Any = self._output
+        output: Any = collected
         super().__init__(output, "utf-8", "surrogateescape", newline="\n", write_through=True)
 
     def write(self, s: str, /) -> int:

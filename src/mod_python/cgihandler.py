@@ -4,7 +4,15 @@
     PythonHandler mod_python.cgihandler
 
 It helps to move old scripts; new work is better off with a handler or a WSGI application.
-A script believes that it is alone in its process, so one runs at a time in a process.
+A script believes that it is alone in its process, so one runs at a time in a process.  Nobody's turn depends
+on a client: the body of a request is read before the script runs, and its output is sent after its end.
+
+    PythonOption mod_python.cgihandler.lock_timeout 60
+    PythonOption mod_python.cgihandler.max_body 1073741824
+    PythonOption mod_python.cgihandler.max_output 1073741824
+
+The first is how many seconds a request waits until the scripts before it have ended; then it is answered
+with 503.  The others are numbers of bytes, 0 for any number.
 
 What a script sees is made for its thread alone where that is possible: `os.environ`, ``sys.stdin`` and
 ``sys.stdout`` are as before for all other threads, and for those that the script starts.  The working
@@ -18,9 +26,11 @@ import os
 import sys
 from _thread import get_ident
 
-from ._cgi import CGIStdin, CGIStdout, build_cgi_env
-from ._constants import HTTP_FORBIDDEN, HTTP_NOT_FOUND, OK
+from ._cgi import build_cgi_env, is_cgi_name
+from ._cgi_spool import MAX_BODY, MAX_OUTPUT, SpooledStdin, SpooledStdout, read_body, send
+from ._constants import DONE, HTTP_FORBIDDEN, HTTP_NOT_FOUND, HTTP_SERVICE_UNAVAILABLE, OK
 from ._dispatch import paths
+from .errors import SERVER_RETURN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Stamp = tuple[int, int, int]
-    cgi_lock: Callable[[], object]
+    cgi_lock: Callable[[float], bool]
     cgi_unlock: Callable[[], object]
 else:
     try:
@@ -38,7 +48,11 @@ else:
         from _thread import RLock
 
         _lock = RLock()
-        cgi_lock, cgi_unlock = _lock.acquire, _lock.release
+        cgi_unlock = _lock.release
+
+        def cgi_lock(seconds: float) -> bool:
+            return _lock.acquire(timeout=seconds)
+
 
 __all__ = ["handler"]
 
@@ -46,6 +60,12 @@ __all__ = ["handler"]
 MAX_COMPILED = 256
 
 _compiled: dict[str, tuple[Stamp, CodeType]] = {}
+
+#: Seconds that a request waits for the scripts before it, if no option says. As httpd's Timeout: longer, few
+#: clients wait either, and each that does takes a thread.
+LOCK_TIMEOUT = 60.0
+
+_PREFIX = "mod_python.cgihandler."
 
 # Modules that scripts have imported and that do not stay.
 _imported: set[str] = set()
@@ -62,10 +82,12 @@ def handler(req: Any) -> int:
 
     Returns:
         OK; 404 if there is no such file, or it is a link that leads out of its
-        directory; 403 if it cannot be read.
+        directory; 403 if it cannot be read; 503 if other scripts took too long.
 
     Raises:
-        Exception: what the script raises.
+        SERVER_RETURN: the body of the request is too large, or httpd refuses it.
+        ValueError: an option cannot be read.
+        Exception: what the script raises.  Nothing of its output is sent then.
     """
     variables = build_cgi_env(req)
     name = variables.get("SCRIPT_FILENAME")
@@ -85,20 +107,58 @@ def handler(req: Any) -> int:
         return HTTP_FORBIDDEN
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return HTTP_NOT_FOUND
+    options = req.get_options()
+    patience = _number(options, "lock_timeout", LOCK_TIMEOUT)
+    max_output = int(_number(options, "max_output", MAX_OUTPUT))
+    directory = options.get("mod_python.util.temp_directory")
+    body, size = read_body(req, int(_number(options, "max_body", MAX_BODY)), directory)
+    if size:
+        # Also of a body that came in chunks, or that an input filter has changed.
+        variables["CONTENT_LENGTH"] = str(size)
     environ = {
         os.fsdecode(key.encode("latin-1")): os.fsdecode(value.encode("latin-1"))
         for key, value in variables.items()
         if value is not None
     }
-    stdout = CGIStdout(req)
-    cgi_lock()
-    try:
-        with _Disguise(path, environ, CGIStdin(req), stdout) as module:
-            run(code, module)
-    finally:
-        cgi_unlock()
-        stdout.finish()
+    stdout = SpooledStdout(req, max_output, directory)
+    with body, stdout.body:
+        # From here to cgi_unlock() nothing is read from a client or sent to one.
+        if not cgi_lock(patience):
+            req.log_error(
+                f"mod_python.cgihandler: {path}: other scripts of this process took more than {patience:g} seconds, "
+                f"and one runs at a time; the answer is 503 (PythonOption {_PREFIX}lock_timeout)"
+            )
+            return HTTP_SERVICE_UNAVAILABLE
+        try:
+            with _Disguise(path, environ, SpooledStdin(body), stdout) as module:
+                run(code, module)
+        except SERVER_RETURN as exc:
+            if exc.args[:1] not in ((OK,), (DONE,)):
+                raise
+            ended: SERVER_RETURN | None = exc
+        else:
+            ended = None
+        finally:
+            cgi_unlock()
+            stdout.finish()
+        send(req, stdout.body)
+    if ended is not None:
+        raise ended
     return OK
+
+
+def _number(options: Any, name: str, default: float) -> float:
+    """The value of an option that is a number, 0 or more."""
+    text = options.get(_PREFIX + name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number < 1e18:
+        raise ValueError(f"PythonOption {_PREFIX}{name} must be a number of 0 or more, not {text!r}")
+    return number
 
 
 def is_inside(path: str) -> bool:
@@ -166,7 +226,7 @@ class _Disguise:
         stdout: its output.
     """
 
-    def __init__(self, path: str, environ: Mapping[str, str], stdin: CGIStdin, stdout: CGIStdout) -> None:
+    def __init__(self, path: str, environ: Mapping[str, str], stdin: SpooledStdin, stdout: SpooledStdout) -> None:
         self._path = path
         self._directory = os.path.dirname(path)
         self._variables = environ
@@ -250,7 +310,8 @@ class _Disguise:
         and without a lock.
         """
         real = os.environ
-        copied = {**real, **self._variables}
+        copied = {name: value for name, value in real.items() if not is_cgi_name(name)}
+        copied.update(self._variables)
         if real.__class__ is not os._Environ:  # somebody else has replaced it
             self._set(os, "environ", copied)
             return

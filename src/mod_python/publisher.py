@@ -186,7 +186,7 @@ def _publish(req: Any, module: Any, route: Route, debug: bool) -> None:
     marked_only = req._option(MARKED_ONLY)
     obj = _walk(req, module, route.names, visitor, marked_only is not None and _is_on(marked_only))
     if obj.__class__ is FunctionType and len(route.names) == 1 and checks.is_free(obj):
-        accepted, _, more = _accepted(obj)
+        accepted, _, _, more = _accepted(obj)
         route.takes_request = more or "req" in accepted
         route.code = obj.__code__
         route.module = module

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import _html, apache, version
+from . import _html, _secrets, apache, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +42,6 @@ _LOG_SIZE = 256 * 1024
 
 # A proxy in front adds one of these; then every request comes from the proxy's address.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
-
-# Values of headers, variables and options whose names contain one of these are not shown.
-_SECRET = ("authorization", "cookie", "password", "passwd", "secret", "token", "credential", "private_key", "api_key")
-_HIDDEN = "(not shown)"
 
 
 def handler(req: Any) -> int:
@@ -197,12 +193,9 @@ def _environment(req: Any) -> Any:
 
 def _sorted(table: Any) -> Iterable[tuple[str, str | None]]:
     """The entries of a table by name, without the secrets."""
-    return sorted([(name, _shown(name, value)) for name, value in table.items()], key=lambda entry: entry[0].lower())
-
-
-def _shown(name: str, value: str | None) -> str | None:
-    lowered = name.lower()
-    return _HIDDEN if any(word in lowered for word in _SECRET) else value
+    return sorted(
+        [(name, _secrets.hide(name, value)) for name, value in table.items()], key=lambda entry: entry[0].lower()
+    )
 
 
 def _pre(title: str, text: str) -> str:
@@ -216,7 +209,13 @@ def _tree(nodes: list[Any], depth: int) -> Iterable[str]:
             yield from _tree(node, depth + 1)
         else:
             name, arguments = node
-            yield "    " * depth + f"{name} {_shown(f'{name} {arguments}', arguments)}".rstrip()
+            yield "    " * depth + f"{name} {_argument(name, arguments)}".rstrip()
+
+
+def _argument(name: str, arguments: str) -> str:
+    """The arguments of a directive; one of them may be the name of what follows, as in PythonOption."""
+    words = (name, *arguments.split())
+    return _secrets.HIDDEN if any(map(_secrets.is_secret, words)) else _secrets.hide_in(arguments)
 
 
 def _log(req: Any) -> str:
@@ -230,9 +229,9 @@ def _log(req: Any) -> str:
             data = file.read(_LOG_SIZE)
     except OSError as exc:
         return f"{name} cannot be read: {exc.strerror}"
-    return "\n".join(data.decode("utf-8", "replace").splitlines()[-LOG_LINES:])
+    return _secrets.hide_in("\n".join(data.decode("utf-8", "replace").splitlines()[-LOG_LINES:]))
 
 
 def _footer(log_on: bool) -> str:
-    text = "Values whose names look like those of secrets are not shown."
+    text = "Values that look like secrets, or have names like those, are not shown."
     return text + ' <a href="?view_log=1">Error log</a>' if log_on else text

@@ -468,6 +468,7 @@ void mp_register_hooks(apr_pool_t *p)
     mp_register_lock_hooks();
     mp_register_suspend_hooks();
     mp_register_exports();
+    mp_register_dump();
     ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_connection(note_tls, after_ssl, NULL, APR_HOOK_LAST);

@@ -21,6 +21,7 @@
  *   signals.c      where and when prefork's signal handlers run
  *   locks.c        locks between processes
  *   suspend.c      connections that no thread of httpd serves
+ *   dump.c         the configuration, printed for commands
  *   exports.c      functions for other modules (include/mod_python.h)
  *
  * The core (src/core, Cython) includes this header too: it reads the
@@ -551,6 +552,7 @@ int mp_requires_user(const ap_directive_t *section, apr_pool_t *p);
  * if it is marked as a regular expression. */
 char *mp_section_argument(apr_pool_t *p, const ap_directive_t *d, int *regex);
 void mp_register_ssi(void);                 /* ssi.c */
+void mp_register_dump(void);                /* dump.c */
 void mp_register_providers(apr_pool_t *p);  /* providers.c */
 
 /* A request has handlers for a phase that its configuration does not name, or

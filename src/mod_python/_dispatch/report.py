@@ -3,7 +3,7 @@
 It always goes to the error log, whole: a first line that says which handler of
 which interpreter failed, the facts about the request, and the traceback without
 the frames of the dispatcher.  With PythonDebug On the same is sent to the
-client, if nothing has been sent yet.
+client, if nothing has been sent yet; passwords in it are not shown there.
 """
 
 from __future__ import annotations
@@ -421,6 +421,13 @@ def _send_page(req: Any, lines: list[str]) -> int:
     return DONE
 
 
+def shown(lines: list[str]) -> list[str]:
+    """Return the lines of a report as a client may see them: without what looks like passwords."""
+    from mod_python._secrets import hide_in_traceback
+
+    return [hide_in_traceback(line) for line in lines]
+
+
 def page(req: Any, lines: list[str]) -> bytes:
     """Make the PythonDebug page of a report, and set status and headers of the response.
 
@@ -429,10 +436,12 @@ def page(req: Any, lines: list[str]) -> bytes:
         lines: the lines of the report.
 
     Returns:
-        HTML, or plain text if the client takes no HTML; UTF-8.
+        HTML, or plain text if the client takes no HTML; UTF-8.  What looks like passwords is not
+        shown; the error log has it.
     """
     from mod_python import _html
 
+    lines = shown(lines)
     req.status = int(HTTP_INTERNAL_SERVER_ERROR)
     for name in ENTITY_HEADERS:
         del req.headers_out[name]

@@ -132,6 +132,6 @@ def _report(
         if debug:
             from mod_python._html import escape
 
-            output.write("<pre>\n" + escape("\n".join(lines)) + "\n</pre>\n")
+            output.write("<pre>\n" + escape("\n".join(report.shown(lines))) + "\n</pre>\n")
     except BaseException as failure:
         report.last_resort(failure, exc)

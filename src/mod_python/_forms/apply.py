@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import BuiltinFunctionType, FunctionType, MethodType
 from weakref import WeakKeyDictionary
 
+from .bound import bindings, is_partial_method
 from .fields import StringField
 
 TYPE_CHECKING = False
@@ -17,11 +18,12 @@ __all__ = ["apply_fs_data"]
 
 _VAR_KEYWORDS = 0x08  # inspect.CO_VARKEYWORDS
 
-# What a callable accepts: names that it has, names that it must not be given, and
-# whether it takes any others.
-Accepted = tuple[tuple[str, ...], tuple[str, ...], bool]
+# What a callable accepts: names that it has; names that it must not be given; names that a form must
+# not give it, because its author has bound them; and whether it takes any others.
+Accepted = tuple[tuple[str, ...], tuple[str, ...], frozenset[str], bool]
 
-_NOTHING: Accepted = ((), (), False)
+_NONE: frozenset[str] = frozenset()
+_NOTHING: Accepted = ((), (), _NONE, False)
 
 # For callables whose signature takes time to find; that of a function is in its code. The
 # keys are not bound methods, which are made anew for each call: what is found for a function
@@ -36,7 +38,7 @@ def _of_code(code: Any, bound: int) -> Accepted:
     names = code.co_varnames[first : code.co_argcount + code.co_kwonlyargcount]
     # A positional-only name may be a keyword's, too.
     taken = code.co_varnames[code.co_posonlyargcount : bound]
-    return names, taken, bool(code.co_flags & _VAR_KEYWORDS)
+    return names, taken, _NONE, bool(code.co_flags & _VAR_KEYWORDS)
 
 
 def _inspected(object: Any) -> Accepted:  # noqa: A002
@@ -48,7 +50,9 @@ def _inspected(object: Any) -> Accepted:  # noqa: A002
     except (TypeError, ValueError):
         return _NOTHING
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return tuple(names), (), any(p.kind is p.VAR_KEYWORD for p in parameters)
+    taken, bound = bindings(object)
+    names = [name for name in names if name not in taken]
+    return tuple(names), tuple(taken), frozenset(bound), any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _cached(object: Any, function: Any, bound: int) -> Accepted:  # noqa: A002
@@ -79,13 +83,12 @@ def _accepted(object: Any) -> Accepted:  # noqa: A002
         function = type(object).__call__
     if not isinstance(function, FunctionType):
         return _cached(object, object, 0)
-    names, taken, more = _of_code(function.__code__, bound)
-    if more and hasattr(function, "__wrapped__"):
-        # A decorator's function that passes on what it gets: what counts is the function
-        # behind it.
-        wrapped, _, more = _cached(object, function, bound)
-        names += wrapped
-    return names, taken, more
+    found = _of_code(function.__code__, bound)
+    if found[3] and (hasattr(function, "__wrapped__") or is_partial_method(function)):
+        # A function that passes on what it gets: what counts is the function behind it.
+        names, taken, refused, more = _cached(object, function, bound)
+        return found[0] + names, found[1] + taken, refused, more
+    return found
 
 
 def apply_fs_data(object: Any, fs: FieldStorage, **args: Any) -> Any:  # noqa: A002  (documented names)
@@ -93,7 +96,8 @@ def apply_fs_data(object: Any, fs: FieldStorage, **args: Any) -> Any:  # noqa: A
 
     An upload is passed as its `Field`, any other field as its value, several fields of a
     name as a list. What the callable does not accept is left out. The caller's arguments
-    go before fields of the same name.
+    go before fields of the same name, and so do arguments that were bound with
+    `functools.partial` or `functools.partialmethod`: no field can replace them.
 
     Args:
         object: A function, a method, a class, an instance with ``__call__``. A built-in
@@ -107,11 +111,13 @@ def apply_fs_data(object: Any, fs: FieldStorage, **args: Any) -> Any:  # noqa: A
     Raises:
         TypeError: From the callable itself, if an argument is missing.
     """
-    names, taken, more = _accepted(object)
+    names, taken, bound, more = _accepted(object)
     arguments: dict[str, Any] = {}
     if names or more:
         for name, fields in fs.list.table().items() if fs.list else ():
-            if name is not None and (name in names or (more and name not in taken)) and name not in args:
+            if name is None or name in args or name in bound:
+                continue
+            if name in names or (more and name not in taken):
                 values = [field.value if isinstance(field, StringField) else field for field in fields]
                 arguments[name] = values[0] if len(values) == 1 else values
         for name in args:

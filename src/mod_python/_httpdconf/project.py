@@ -28,6 +28,11 @@ _MODULES = (
     *("version", "unixd", "status", "autoindex", "dir", "alias"),
 )
 
+# Names of files that hold code, or did until an editor kept a copy: never sent as they are.
+_CODE = r"\.(py[a-z]?|psp_?|inc)([._~].*)?$|~$|\.(bak|orig|rej|save|swo|swp)$"
+# What is below a directory or file whose name begins with a dot, but for that of RFC 8615.
+_DOTTED = r"/\.(?!well-known/)"
+
 _COMBINED = r'"%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-Agent}i\"" combined'
 
 _HEAD = """\
@@ -199,14 +204,13 @@ class _Options:
         python = Container(
             Comment("Python"),
             d.LoadModule(f"python_module {_path(module_so())}"),
-            d.SetHandler("mod_python"),
             Comment("Many extension packages work in the main interpreter only"),
             d.PythonInterpreter("main_interpreter"),
             Comment("Show errors in the browser; never on a public server\nPythonDebug On"),
             d.PythonHandler(self.handler),
         )
-        if self.handler.split()[0] == "mod_python.psp":
-            python.append(d.DirectoryIndex("index.psp"))
+        for node in self._files():
+            python.append(node)
         if self.path:
             entries = "".join(f"{entry!r}," for entry in self.path)
             python.append(d.PythonPath(quote(f"sys.path+[{entries}]")))
@@ -215,6 +219,25 @@ class _Options:
         for comment in self.comments:
             python.append(Comment(comment))
         return python
+
+    def _files(self) -> list[Node]:
+        """Say which files of the site are run, which are sent as they are, and which are neither."""
+        # m#...# instead of slashes; the name only, since the directories above it are not ours.
+        code = rf"%{{REQUEST_FILENAME}} =~ m#(?i)/[^/]*({_CODE})#"
+        dotted = f"%{{REQUEST_URI}} =~ m#{_DOTTED}#"
+        if self.handler.split()[0] != "mod_python.psp":
+            return [
+                d.SetHandler("mod_python"),
+                Comment(f"Files in {self.htdocs}/ are sent as they are, but for those that may hold code"),
+                d.If(f'"-f %{{REQUEST_FILENAME}} && !({code}) && !({dotted})"', d.SetHandler("None")),
+            ]
+        return [
+            d.DirectoryIndex("index.psp index.html"),
+            Comment("The last extension counts: with AddHandler, photo.psp.jpg would be run, too"),
+            d.FilesMatch(r'"\.psp$"', d.SetHandler("mod_python")),
+            Comment("Other files are sent as they are, but for those that may hold code"),
+            d.If(rf'"({code} && !(%{{REQUEST_FILENAME}} =~ m#\.psp$#)) || {dotted}"', d.Require("all denied")),
+        ]
 
 
 def _modules(httpd: Httpd, mpm: str | None) -> Container:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -100,8 +101,15 @@ def _warn_of_unreadable(server: Background) -> None:
         click.echo(f"Warning: {error}".replace("with --user", "with User in the configuration"), err=True)
 
 
+def _warn_of_exposed(server: Background) -> None:
+    with contextlib.suppress(ConfigError):  # reported where it matters
+        for exposed in server.facts.exposed:
+            click.echo(f"Warning: {exposed}", err=True)
+
+
 def _start(server: Background, timeout: float) -> None:
     _warn_of_stale_config(server.config)
+    _warn_of_exposed(server)
     _warn_of_unreadable(server)
     pid = server.start(timeout)
     click.echo(f"httpd started: process {pid}{_addresses(pid)}")
@@ -176,6 +184,7 @@ def restart(file: Path, httpd: Path | None, timeout: float, now: bool) -> None:
         _start(server, timeout)
         return
     _warn_of_stale_config(server.config)
+    _warn_of_exposed(server)
     pid = server.restart(now, timeout)
     click.echo(f"httpd restarted: process {pid}{_addresses(pid)}")
 
@@ -187,6 +196,7 @@ def graceful(file: Path, httpd: Path | None, timeout: float) -> None:
     """Like restart, but it is an error if httpd is not running."""
     server = _background(file, httpd)
     _warn_of_stale_config(server.config)
+    _warn_of_exposed(server)
     pid = server.restart(timeout=timeout)
     click.echo(f"httpd restarted gracefully: process {pid}{_addresses(pid)}")
 

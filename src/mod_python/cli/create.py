@@ -6,6 +6,7 @@ handler that is not there yet a small one to begin with.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import os
 import re
@@ -17,17 +18,15 @@ import click
 from mod_python.cli.genconfig import write_new
 from mod_python.cli.starters import README, starter_for
 from mod_python.httpd.config import Address
+from mod_python.httpd.control import Background
 from mod_python.httpd.errors import ConfigError
-from mod_python.httpd.find import MPMS, find_httpd
+from mod_python.httpd.find import MPMS, Httpd, find_httpd
 from mod_python.httpd.users import User, check_readable, find_user, runtime_paths
 from mod_python.httpdconf import write_basic_config
 
 __all__ = ["create"]
 
 _BASE_URI = 'If the application is not at the root of the site:\nPythonOption mod_python.wsgi.base_uri "/app"'
-_STATIC = (
-    "To have httpd itself send the files in public/static, put this here:\n  Location('/static', SetHandler('None')),"
-)
 _APPLICATION = "mod_python.wsgi.application"
 
 
@@ -99,7 +98,7 @@ def create(
     build = find_httpd(httpd)
     entries = [os.path.abspath(entry) for entry in pythonpath.split(":") if entry]
     named = {option.split()[0] for option in options if option.strip()}
-    comments = [_STATIC]
+    comments = []
     wanted = pythonhandler
     if pythonhandler == "mod_python.wsgi":
         comments.append(_BASE_URI)
@@ -144,6 +143,7 @@ def create(
     except OSError as error:
         raise ConfigError(f"{error.filename or root}: {error.strerror}") from error
     _warn_of_unreadable(root, entries, child)
+    _warn_of_exposed(build, config)
     click.echo(
         f"{root} is ready.\n"
         f"  start it:       mod_python start {config}\n"
@@ -187,6 +187,12 @@ def _warn_of_unreadable(root: Path, entries: list[str], child: User | None) -> N
         check_readable([root / "public", *map(Path, entries), *runtime_paths()], child)
     except ConfigError as error:
         _warn(str(error))
+
+
+def _warn_of_exposed(httpd: Httpd, config: Path) -> None:
+    with contextlib.suppress(ConfigError):  # start says what is wrong with it
+        for exposed in Background(httpd, config).facts.exposed:
+            _warn(str(exposed))
 
 
 def _warn(text: str) -> None:

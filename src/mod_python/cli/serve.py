@@ -23,6 +23,7 @@ from mod_python import mp_version
 from mod_python.cli.runner import LOG_FORMAT, run
 from mod_python.httpd.config import Address, Settings, render_config, write_config
 from mod_python.httpd.errors import ConfigError
+from mod_python.httpd.exposed import exposed_sources
 from mod_python.httpd.find import MPMS, find_httpd
 from mod_python.httpd.process import HttpdProcess, check_addresses, check_config
 from mod_python.httpd.target import Kind, Target, find_target
@@ -203,7 +204,8 @@ def serve(
         _check_readable(work, root, child)
         check_addresses(listen)
         write_config(settings)
-        check_config(settings)
+        for exposed in exposed_sources(check_config(settings)):
+            click.echo(f"Warning: {exposed}", err=True)
         process = HttpdProcess(settings, one_process=debug, stderr=subprocess.PIPE)
         watch = work.config if reload else None
         ctx.exit(run(process, lambda: _banner(settings, work), watch))

@@ -22,7 +22,7 @@ conf/httpd_conf.py   the configuration, as a Python program: change it there, an
                          > {config}
                      mod_python restart {config}
 conf/httpd.conf      what it prints; httpd reads this file. Changes in it are lost.
-public/              the files that are served
+public/              the files that are served: pictures, styles and the like as they are
 logs/error_log       look here first when something does not work
 logs/access_log      every request
 """

@@ -2,7 +2,9 @@
 
 It is known by its configuration file.  Its process id is in the file that the configuration names
 (`PidFile`), but that may be left from a run that crashed, and its number may have been given to another
-process since; so a process counts only if it is an httpd, and one of this configuration.
+process since; so a process counts only if it is an httpd, and one of this configuration.  Every local user can name a
+process so that it looks like one.  So it has to be a process of root, of the user who asks or of the owner of the
+configuration, and the program that it runs has to be an httpd; a pid file counts only if it belongs to one of them.
 
 Signals are sent directly, not with ``httpd -k``, which would refuse to stop a server whose configuration
 has become broken.
@@ -25,6 +27,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mod_python.httpd.errors import ConfigError, HttpdError, NotRunningError, StartError
+from mod_python.httpd.exposed import DUMP, Exposed, exposed_sources
 from mod_python.httpd.find import Httpd
 from mod_python.httpd.process import (
     START_TIMEOUT,
@@ -73,12 +76,14 @@ class Facts:
         pid_file: ``PidFile``.
         error_log: The main ``ErrorLog``, or None if it is no file.
         user: Name of the children's user.
+        exposed: Sources that can be downloaded.
     """
 
     root: Path
     pid_file: Path
     error_log: Path | None
     user: str
+    exposed: tuple[Exposed, ...] = ()
 
 
 class Background:
@@ -108,7 +113,7 @@ class Background:
         Raises:
             ConfigError: It is broken; the message names file and line.
         """
-        said = ask_httpd(self.httpd, [*self._command, "-t", "-D", "DUMP_RUN_CFG"])
+        said = ask_httpd(self.httpd, [*self._command, "-t", "-D", "DUMP_RUN_CFG", *DUMP])
         root = Path(_value(said, "ServerRoot") or "/")
         log = _value(said, "Main ErrorLog")
         user = re.search(r'^User: name="([^"]*)"', said, re.MULTILINE)
@@ -117,6 +122,7 @@ class Background:
             pid_file=root / (_value(said, "PidFile") or "logs/httpd.pid"),
             error_log=root / log if log and not log.startswith(("|", "syslog")) else None,
             user=user[1] if user is not None else "",
+            exposed=tuple(exposed_sources(said)),
         )
 
     @property
@@ -149,13 +155,29 @@ class Background:
             ConfigError: The configuration, which names the file, is broken.
         """
         try:
-            return int(self.facts.pid_file.read_text())
+            with self.facts.pid_file.open("rb") as file:
+                if os.fstat(file.fileno()).st_uid not in self._trusted:
+                    return None
+                return int(file.read(64))
         except (OSError, ValueError):
             return None
+
+    @property
+    def _trusted(self) -> set[int]:
+        """Whose processes and pid files count: nobody else could have started this httpd for us."""
+        users = {0, os.geteuid()}
+        with contextlib.suppress(OSError):
+            users.add(self.config.stat().st_uid)
+        return users
 
     def _is_ours(self, pid: int, named: bool) -> bool:
         """Tell whether a process is an httpd of this configuration; `named`: surely so, by its command line."""
         if pid <= 0:
+            return False
+        users = _users_of(pid)
+        if users is not None and not users <= self._trusted:
+            return False
+        if users is not None and not self._runs_httpd(pid, named):
             return False
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
@@ -167,6 +189,22 @@ class Background:
             # Started by other means. A number that was given away again is of a younger process.
             return not named and self._wrote_pid_file(pid)
         return os.path.realpath(words[words.index("-f") + 1]) == os.path.realpath(self.config)
+
+    def _runs_httpd(self, pid: int, named: bool) -> bool:
+        """Tell whether the program of a process is an httpd, whatever it calls itself."""
+        link = f"/proc/{pid}/exe"
+        try:
+            program = os.readlink(link)
+        except PermissionError:
+            # Root's, and we are not root: we have to believe the pid file.
+            return not named
+        except OSError:
+            return False
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(link), self.httpd.binary.stat()):
+                return True
+        # Another httpd than the one that would be started now, or one whose file was replaced.
+        return os.path.basename(program.removesuffix(" (deleted)")) in (self.httpd.binary.name, "httpd", "apache2")
 
     def _wrote_pid_file(self, pid: int) -> bool:
         age = uptime(pid)
@@ -260,17 +298,18 @@ class Background:
         pid = self.pid()
         if pid is None:
             raise NotRunningError(f"httpd is not running with {self.config}; start it: mod_python start {self.config}")
+        birth = _birth(pid)
         log = _Log(self.check().error_log)
         old = set(children_of(pid))
-        _signal(pid, signal.SIGHUP if now else signal.SIGUSR1)
+        _signal(pid, signal.SIGHUP if now else signal.SIGUSR1, birth)
 
         def obeyed() -> bool:
-            if not _alive(pid):
+            if not _alive(pid, birth):
                 raise self._failure([], log, "no message")
             return log.has(*_RESTARTING)
 
         def renewed() -> bool:
-            if not _alive(pid):
+            if not _alive(pid, birth):
                 raise self._failure([], log, "no message")
             children = children_of(pid)
             if not children or not log.has(_RESUMED):
@@ -308,19 +347,25 @@ class Background:
         pid = self.pid()
         if pid is None:
             raise NotRunningError(f"httpd is not running with {self.config}")
+        birth = _birth(pid)
+
+        def members() -> list[int]:
+            # The number of a session is given away again only when nobody is left in it.
+            return session_members(pid) if _birth(pid) in (birth, None) else []
 
         def gone() -> bool:
-            return not _alive(pid) and not session_members(pid)
+            return not _alive(pid, birth) and not members()
 
         if not now:
-            _signal(pid, signal.SIGWINCH)
+            _signal(pid, signal.SIGWINCH, birth)
             if _wait(gone, grace):
                 return "stopped"
-        _signal(pid, signal.SIGTERM)
+        _signal(pid, signal.SIGTERM, birth)
         if _wait(gone, _TERM_TIMEOUT):
             return "stopped" if now else "ended"
-        for member in {pid, *session_members(pid)}:
-            _signal(member, signal.SIGKILL)
+        births = {member: _birth(member) for member in members()}
+        for member, member_birth in {pid: birth, **births}.items():
+            _signal(member, signal.SIGKILL, member_birth)
         if _wait(gone, _KILL_TIMEOUT):
             return "killed"
         raise HttpdError(f"process {pid} cannot be ended")
@@ -440,10 +485,21 @@ def _all_processes() -> list[int]:
         return []
 
 
-def _alive(pid: int) -> bool:
+def _users_of(pid: int) -> set[int] | None:
+    """Return the users of a process, real and effective; None where the system does not tell."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return None if not Path("/proc/self").exists() else {-1}
+    found = re.search(r"^Uid:\s+([\d\s]+)$", text, re.MULTILINE)
+    return set(map(int, found[1].split())) if found is not None else {-1}
+
+
+def _alive(pid: int, birth: float | None = None) -> bool:
+    """Tell whether a process is there; and if it is told when it began, whether it is still the same one."""
     fields = process_fields(pid)
     if fields:
-        return fields[0] not in ("Z", "X")
+        return fields[0] not in ("Z", "X") and birth in (None, _birth(pid))
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -453,9 +509,19 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def _signal(pid: int, number: signal.Signals, birth: float | None) -> None:
+    """Send a signal to the process that began then, and to no other that has its number now."""
     try:
-        os.kill(pid, number)
+        if birth is None or not hasattr(os, "pidfd_open"):
+            os.kill(pid, number)
+            return
+        # Opened first: from then on it stands for one process, whichever.
+        handle = os.pidfd_open(pid)
+        try:
+            if _birth(pid) == birth:
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
     except ProcessLookupError:
         pass
     except PermissionError as error:

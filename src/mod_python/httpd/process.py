@@ -28,6 +28,7 @@ from typing import IO, Any
 
 from mod_python.httpd.config import Address, Settings
 from mod_python.httpd.errors import AddressInUseError, ConfigError, StartError
+from mod_python.httpd.exposed import DUMP
 from mod_python.httpd.find import Httpd
 
 __all__ = [
@@ -222,13 +223,16 @@ class HttpdProcess:
         return children_of(self.pid) if self.running else []
 
 
-def check_config(settings: Settings) -> None:
+def check_config(settings: Settings) -> str:
     """Have httpd read the configuration (``httpd -t``).
+
+    Returns:
+        What it has said, with what it has read (`mod_python.httpd.exposed`).
 
     Raises:
         ConfigError: It is broken; the message is one line that names file and line.
     """
-    ask_httpd(settings.httpd, [*_command(settings), "-t"], cwd=settings.root, errors="replace")
+    return ask_httpd(settings.httpd, [*_command(settings), "-t", *DUMP], cwd=settings.root, errors="replace")
 
 
 def ask_httpd(httpd: Httpd, command: list[str], *, cwd: Path | None = None, errors: str = "surrogateescape") -> str:
