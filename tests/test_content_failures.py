@@ -29,8 +29,19 @@ def chained(req):
         raise KeyError("second-of-chain") from exc
 
 def failing_after_output(req):
+    from urllib.parse import parse_qsl
+    say = dict(parse_qsl(req.args or ""))
+    if say.get("type", "none") != "none":
+        req.content_type = say["type"]
+    for name, key in (("Content-Length", "length"), ("Content-Encoding", "encoding")):
+        if key in say:
+            req.headers_out[name] = say[key]
     req.write("sent")
     helper("marker-after-output")
+
+def returns_after_output(req):
+    req.write("sent")
+    return int(req.args)
 
 def exits(req):
     raise SystemExit("marker-exit")
@@ -97,14 +108,40 @@ def test_chained_exception(server: Server) -> None:
     assert lines_of(server, "direct cause")
 
 
-@pytest.mark.parametrize("prefix", ["", "/debug"])
-def test_row_3_25_exception_after_output(server: Server, prefix: str) -> None:
+def test_row_3_25_exception_after_output(server: Server) -> None:
     """What was sent must not pass for the whole: no error page after it, no last chunk."""
-    raw = exchange(server, get(f"{prefix}/failing_after_output", close=False))
+    raw = exchange(server, get("/failing_after_output", close=False))
     assert raw.startswith(b"HTTP/1.1 200 ")
     assert raw.endswith(b"\r\n\r\n4\r\nsent\r\n")
     server.allow("marker-after-output")
     server.wait_for_log("ValueError: marker-after-output")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/html; charset=utf-8", "none"])
+def test_exception_after_output_with_debug_on(server: Server, kind: str) -> None:
+    """The report is added to the page, which ends properly."""
+    server.allow("marker-after-output")
+    raw = exchange(server, get(f"/debug/failing_after_output?type={kind}".replace(" ", "%20")))
+    assert raw.startswith(b"HTTP/1.1 200 ")
+    assert raw.endswith(b"\r\n0\r\n\r\n")
+    assert (b"<pre>" in raw) == kind.startswith("text/html")
+    for text in (b"sent", b"ValueError: marker-after-output", b"PythonDebug is On"):
+        assert text in raw
+
+
+@pytest.mark.parametrize("query", ["type=image/png", "type=application/json", "length=9", "encoding=gzip"])
+def test_exception_after_output_where_a_report_would_not_be_read(server: Server, query: str) -> None:
+    server.allow("marker-after-output")
+    raw = exchange(server, get(f"/debug/failing_after_output?{query}"))
+    assert raw.startswith(b"HTTP/1.1 200 ")
+    assert raw.endswith((b"\r\n\r\n4\r\nsent\r\n", b"\r\n\r\nsent"))
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+def test_a_status_after_output_cuts_the_response_off(server: Server, status: int) -> None:
+    raw = exchange(server, get(f"/returns_after_output?{status}", close=False))
+    assert raw.endswith(b"\r\n\r\n4\r\nsent\r\n")
+    server.wait_for_log(f"returned {status} after a part of the response was sent; it is cut off there")
 
 
 def test_system_exit_ends_the_request_only(server: Server) -> None:

@@ -348,6 +348,24 @@ def test_close_early(server: Server) -> None:
     assert b"Connection: close" in got
 
 
+def test_data_left_unread_is_logged(server: Server) -> None:
+    """Once for a connection; not if there is no body."""
+
+    def lines(name: str) -> int:
+        return sum(f"the input filter '{name}'" in record.message for record in server.log_records())
+
+    for name in ("closes_early", "does_nothing"):
+        before = lines(name)
+        with server.connect() as sock:
+            for _ in range(3):
+                head = f"POST /{name}/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+                sock.sendall(head.encode() + b"123456789")
+                answer(sock)
+        assert lines(name) == before + 1
+        assert post(server, "/does_nothing/echo", b"") == b""
+        assert lines(name) == before + 1
+
+
 def test_disable(server: Server) -> None:
     body = b"0123456789" * 10_000
     assert post(server, "/disables/echo", body) == b"first:" + body

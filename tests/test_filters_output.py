@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from http.client import HTTPResponse
 
 import pytest
 
@@ -77,6 +78,20 @@ def calls(filter):
         pieces.append(data)
         data = filter.read()
     filter.write(b"[%s]%s" % (b"|".join(pieces), b"." if data is None else b""))
+
+def once(filter):
+    # The page at once, as it is written in many programs.
+    if not filter.closed:
+        page = filter.read()
+        filter.write("%d:" % len(page))
+        filter.write(page[-1:])
+        filter.close()
+
+def sizes(filter):
+    data = filter.read()
+    while data:
+        filter.write("%d " % len(data))
+        data = filter.read()
 
 def forgets(filter):
     filter.write(filter.read(2) or b"")
@@ -288,6 +303,13 @@ def big(req):
         req.write(b"0123456789abcdef" * 4096)
     return apache.OK
 
+def large(req):
+    req.content_type = "text/plain"
+    for _ in range(int(req.args) // 8000):
+        req.write(b"x" * 8000, 0)
+    req.write(b"x" * (int(req.args) % 8000), 0)
+    return apache.OK
+
 def sends_file(req):
     req.content_type = "text/plain"
     req.write("before ", 0)
@@ -328,6 +350,8 @@ NAMES = [
     "short_reads",
     "compress",
     "calls",
+    "once",
+    "sizes",
     "forgets",
     "closes_early",
     "passes_on",
@@ -365,7 +389,7 @@ HANDLERS = "".join(
 </LocationMatch>
 """
     for name in (
-        "page flushed with_length adds registers callables bad_adds missing big show sends_file".split()  # noqa: SIM905
+        "page flushed large with_length adds registers callables bad_adds missing big show sends_file".split()  # noqa: SIM905
     )
 )
 CONFIG = f"""
@@ -640,6 +664,48 @@ def test_keep_alive(server: Server) -> None:
 
 def test_unread_data_is_dropped(server: Server) -> None:
     assert server.get("/forgets/flushed").body == b"ontwth"
+
+
+@pytest.mark.parametrize("size", [1, 65_536, 65_537, 480_001, 8 * 1024 * 1024])
+def test_reading_once_gives_the_whole_page(server: Server, size: int) -> None:
+    """From memory and from a file: functions that read once are common."""
+    server.write_file("file_once.txt", b"x" * size)
+    for path in (f"/once/large?{size}", "/once/file_once.txt"):
+        assert server.get(path).text == f"{size}:x"
+
+
+def test_longest_result_of_reading(server: Server) -> None:
+    size = 8 * 1024 * 1024
+    assert server.get(f"/sizes/large?{size + 5}").text == f"{size} 5 "
+    # A file that is longer passes in small pieces.
+    server.write_file("file_once.txt", b"x" * (size + 5))
+    assert set(server.get("/sizes/file_once.txt").text.split()) == {"65536", "5"}
+
+
+def unread_lines(server: Server, name: str) -> list[str]:
+    return [r.message for r in server.log_records() if f"'{name}'" in r.message and "not read" in r.message]
+
+
+@pytest.mark.parametrize("name", ["forgets", "closes_early"])
+def test_data_left_unread_is_logged_once_for_a_connection(server: Server, name: str) -> None:
+    before = len(unread_lines(server, name))
+    for path in (f"/{name}/flushed", f"/{name}/file_big.txt"):
+        with server.connect() as sock:
+            for _ in range(2):
+                sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                response = HTTPResponse(sock)
+                response.begin()
+                response.read()
+    found = unread_lines(server, name)[before:]
+    assert len(found) == 2
+    assert "read until read() gives" in found[0]
+
+
+def test_data_that_was_read_passed_on_or_disabled_is_not_logged(server: Server) -> None:
+    for name in ("upper", "passes_on", "disables", "disabled_at_once", "lines", "once"):
+        before = len(unread_lines(server, name))
+        assert server.get(f"/{name}/page").status == 200
+        assert len(unread_lines(server, name)) == before
 
 
 def test_close_early(server: Server) -> None:

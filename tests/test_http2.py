@@ -35,6 +35,35 @@ def handler(req):
     req.write(str(len(data)), 0)
     return apache.OK
 
+def framed(req):
+    kind, length = req.args.split(",")
+    if length:
+        req.headers_out["Content-Length"] = length
+    if kind == "encoded":
+        req.headers_out["Transfer-Encoding"] = "chunked"
+    if kind == "interim":
+        req.status = 103
+    req.write("01234", kind == "flushed")
+    req.write("56789", kind == "flushed")
+    return apache.OK
+
+def discards(req):
+    first = req.read(10)
+    status = req.discard_request_body()
+    req.write("%d %d %r" % (len(first), status, req.read()))
+    return apache.OK
+
+def preconnectionhandler(conn):
+    conn.notes["door"] = conn.client_addr[0]
+    return apache.OK
+
+def notes(req):
+    conn = req.connection
+    before = [conn.notes.get("door"), conn.notes.get("greeted"), conn.notes.get("stream")]
+    conn.notes["stream"] = req.uri
+    req.write(repr(before))
+    return apache.OK
+
 def sends(req):
     req.content_type = "text/plain"
     req.write("begin ")
@@ -63,21 +92,66 @@ def wire(filt):
     filt.pass_on()
 
 def connectionhandler(conn):
+    conn.notes["greeted"] = "yes"
     return apache.DECLINED
+
+def nothing(filt):
+    pass
+
+def collects(filt):
+    filt.ctx = filt.ctx or []
+    while data := filt.read():
+        filt.ctx.append(data)
+    if data is None:
+        filt.req.headers_out["X-Parts"] = str(len(filt.ctx))
+        filt.write(b"".join(filt.ctx) * 2)
+
+def flushes(req):
+    req.content_type = "text/plain"
+    req.set_content_length(5)
+    req.flush()
+    req.write("he")
+    req.write("llo")
+    return apache.OK
 """
 
 CONFIG = """
 DocumentRoot "${SITE}"
 PythonPath "['${SITE}']+sys.path"
 Protocols h2 h2c http/1.1
+PythonPreConnectionHandler h2::preconnectionhandler
 PythonConnectionHandler h2::connectionhandler
 PythonConnectionInputFilter h2::wire
 PythonConnectionOutputFilter h2::wire
 PythonOutputFilter h2::upper UPPER
 PythonInputFilter h2::doubled DOUBLED
+PythonInputFilter h2::nothing NOTHING
+PythonOutputFilter h2::collects COLLECTS
+<Location "/discards">
+    SetHandler mod_python
+    PythonHandler h2::discards
+</Location>
+<Location "/nothing">
+    SetHandler mod_python
+    PythonHandler h2
+    SetInputFilter NOTHING
+</Location>
+<Location "/flushes">
+    SetHandler mod_python
+    PythonHandler h2::flushes
+    SetOutputFilter COLLECTS
+</Location>
+<Location "/notes">
+    SetHandler mod_python
+    PythonHandler h2::notes
+</Location>
 <Location "/file">
     SetHandler mod_python
     PythonHandler h2::sends
+</Location>
+<Location "/framed">
+    SetHandler mod_python
+    PythonHandler h2::framed
 </Location>
 <Location "/py">
     SetHandler mod_python
@@ -163,3 +237,56 @@ def test_client_goes(server: Server) -> None:
 
 def test_upgrade(server: Server) -> None:
     assert curl("--http2", f"{server.url}/py/up") == f"HTTP/2.0 {server.port} 0"
+
+
+@pytest.mark.parametrize("kind", ["flushed", "queued", "encoded"])
+@pytest.mark.parametrize("length", ["", "10", "5", "0", "-5", "abc"])
+def test_a_stream_has_the_bytes_that_its_head_announces(server: Server, kind: str, length: str) -> None:
+    out = curl(f"{server.url}/framed?{kind},{length}")
+    assert out == "0123456789"[: int(length) if length.isdigit() else None]
+
+
+@pytest.mark.parametrize("kind", ["flushed", "queued"])
+def test_a_stream_that_is_too_short_is_reset(server: Server, kind: str) -> None:
+    done = subprocess.run(
+        ["curl", "-sS", "--http2-prior-knowledge", f"{server.url}/framed?{kind},99"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 92, done.stderr  # "HTTP/2 stream was not closed cleanly"
+    server.wait_for_log("the response to /framed ends after 10 of the 99 bytes of its Content-Length")
+
+
+def test_an_interim_status_ends_no_stream(server: Server) -> None:
+    assert "500" in curl("-o", "/dev/null", "-w", "%{http_code}", f"{server.url}/framed?interim,")
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, 3_000_000])
+def test_discard_request_body(server: Server, size: int) -> None:
+    """The client sends it all and gets its answer."""
+    body = server.write_file("body", b"x" * size)
+    out = curl(f"{server.url}/discards", "--data-binary", f"@{body}")
+    assert out == f"{min(size, 10)} 0 b''"
+
+
+def test_input_filter_that_does_nothing(server: Server) -> None:
+    """The reader sees the end. A body that has not come by then makes httpd reset the stream, which curl may report."""
+    command = ["curl", "-sS", "--http2-prior-knowledge", "--data-binary", "GET /smuggled HTTP/1.1"]
+    done = subprocess.run([*command, f"{server.url}/nothing"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) in ((0, f"HTTP/2.0 {server.port} 0"), (92, ""))
+    assert curl(f"{server.url}/page.html") == "a page"
+
+
+def test_output_filter_is_called_before_the_head_leaves(server: Server) -> None:
+    out = curl("-i", f"{server.url}/flushes")
+    head, _, body = out.partition("\n\n")
+    assert "x-parts: 2" in head.splitlines()
+    assert body == "hellohello"
+
+
+def test_notes_of_the_connection(server: Server) -> None:
+    """Each stream begins with those of the connection's handlers, and keeps its own for itself."""
+    urls = [f"{server.url_of(1)}/notes/{n}" for n in range(10)]
+    out = curl("--insecure", "--http2", *urls)
+    assert out == "['127.0.0.1', 'yes', None]" * 10

@@ -40,8 +40,10 @@ INI = "[pytest]\nmarkers =\n    heavy: does much\n    long: takes long\n    alon
 
 
 @pytest.fixture
-def small_suite(tmp_path: Path) -> Path:
-    """A directory with a few tests of every outcome."""
+def small_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a few tests of every outcome, in an order that is not this run's."""
+    for name in ("MOD_PYTHON_TEST_SEED", "MOD_PYTHON_TEST_SHUFFLE"):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "pytest.ini").write_text(INI)
     (tmp_path / "test_some.py").write_text(TESTS)
     return tmp_path
@@ -217,6 +219,8 @@ class TestResults:
         assert away.good, "a chroot that cannot be made does not fail the run"
 
 
+CRASH = "import os\ndef test_before(): pass\ndef test_crash(): os.kill(os.getpid(), 9)\ndef test_after(): pass\n"
+
 # For the small suite: the process with test_crash.py is dead before the other one gets a test, and its next file is
 # sent to it before its end is noticed.
 SEND_TO_THE_DEAD = """
@@ -312,9 +316,7 @@ class TestRun:
     ) -> None:
         if noticed == "late":
             (small_suite / "conftest.py").write_text(SEND_TO_THE_DEAD)
-        (small_suite / "test_crash.py").write_text(
-            "import os\ndef test_before(): pass\ndef test_crash(): os.kill(os.getpid(), 9)\ndef test_after(): pass\n"
-        )
+        (small_suite / "test_crash.py").write_text(CRASH)
         for name in "abc":
             (small_suite / f"test_{name}.py").write_text("def test_1(): pass\ndef test_2(): pass\n")
         result = run_tests.run(combination, ["-k", "crash or test_1 or test_2"], jobs=2)
@@ -322,6 +324,13 @@ class TestRun:
         [failure] = result.failures
         assert "test_crash" in failure
         assert result.problem == ""
+
+    def test_one_test_after_a_crash_and_nothing_else_to_do(
+        self, combination: run_tests.Combination, small_suite: Path
+    ) -> None:
+        (small_suite / "test_crash.py").write_text(CRASH)
+        result = run_tests.run(combination, ["test_crash.py"], jobs=2)
+        assert (result.passed, len(result.failures), result.problem) == (2, 1, "")
 
     def test_arguments_do_not_change_what_a_part_is(self, combination: run_tests.Combination) -> None:
         result = run_tests.run(combination, ["-n", "2", "--part=alone", "-k", "test_good or test_alone"], jobs=0)

@@ -101,6 +101,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 self._reschedule(other)
             return str(crashed)
 
+        def _reschedule(self, node: Any) -> None:
+            # A process keeps its last test until it knows what comes after it: another, or the end.
+            super()._reschedule(node)
+            while not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
+                super()._reschedule(node)
+
         def _assign_work_unit(self, node: Any) -> None:
             # A process that has just died is noticed later: what was to be sent to it counts as its work,
             # and remove_node() gives it to another.

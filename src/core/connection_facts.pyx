@@ -225,7 +225,11 @@ cdef class ConnectionFacts(TlsStream):
 
     @property
     def notes(self):
-        """Table of notes between modules."""
+        """Table of notes between modules.
+
+        A stream of HTTP/2 has its own: it begins with what PythonPreConnectionHandler
+        and PythonConnectionHandler have noted for the connection.
+        """
         self.rec()
         return view_table(self, TABLE_CONN_NOTES)
 

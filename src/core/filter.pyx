@@ -19,11 +19,12 @@
 # kept in `run.out` until it is asked for.
 
 cdef enum:
-    # The longest result of read() without a length.  Long enough that a call's
-    # overhead does not count, short enough to stay in the processor's cache.
+    # The longest result of read(): functions that read once a call get a whole page.  A
+    # larger length is a mere limit.
+    LONGEST = 8388608
+    # The longest result of read() without a length, of what is not in memory and longer
+    # than that: a call's overhead does not count, and the processor's cache holds it.
     PIECE = 65536
-    # The longest result of read(length): a larger length is a mere limit.
-    LONGEST = 4194304
     # A longer line is given in parts, so that a file without line ends needs no
     # more memory than one with them.
     LINE_PIECE = 1048576
@@ -68,17 +69,18 @@ cdef int output_front(mp_filter_run *run, const char **data, apr_size_t *length)
             if run.f.r != NULL and APR_BUCKET_IS_EOS(e):
                 return FRONT_END
             flush = APR_BUCKET_IS_FLUSH(e)
-            APR_BUCKET_REMOVE(e)
-            APR_BRIGADE_INSERT_TAIL(run.out, e)
-            if flush and pass_queue(run) != APR_SUCCESS:
+            mp_queue_mark(run, e)
+            if flush and not mp_output_waits(run) and pass_queue(run) != APR_SUCCESS:
                 return FRONT_ERROR
             continue
         rv = apr_bucket_read(e, data, length, APR_NONBLOCK_READ)
         if APR_STATUS_IS_EAGAIN(rv):
             # A program that is in no hurry: what it has said so far must not wait.
-            APR_BRIGADE_INSERT_TAIL(run.out, apr_bucket_flush_create(run.f.c.bucket_alloc))
-            if pass_queue(run) != APR_SUCCESS:
-                return FRONT_ERROR
+            if not mp_output_waits(run):
+                APR_BRIGADE_INSERT_TAIL(run.out, apr_bucket_flush_create(
+                    run.f.c.bucket_alloc))
+                if pass_queue(run) != APR_SUCCESS:
+                    return FRONT_ERROR
             rv = apr_bucket_read(e, data, length, APR_BLOCK_READ)
         if rv != APR_SUCCESS:
             run.error = rv
@@ -160,6 +162,28 @@ cdef apr_size_t at_hand(mp_filter_run *run, apr_size_t most) noexcept nogil:
     while e != APR_BRIGADE_SENTINEL(run.in_) and not APR_BUCKET_IS_METADATA(e):
         if e.length == UNKNOWN_LENGTH or most - total <= e.length:
             return most
+        total += e.length
+        e = APR_BUCKET_NEXT(e)
+    return total
+
+
+cdef apr_size_t at_once(mp_filter_run *run) noexcept nogil:
+    """How much to read without a length: what there may be before the next mark.
+
+    What is on disk counts if it is short.  What a program has not said yet does not.
+    """
+    cdef apr_bucket *e = APR_BRIGADE_FIRST(run.in_)
+    cdef apr_size_t total = 0, most = LONGEST
+    if run.large:
+        return at_hand(run, PIECE)
+    while e != APR_BRIGADE_SENTINEL(run.in_) and not APR_BUCKET_IS_METADATA(e):
+        if e.length == UNKNOWN_LENGTH:
+            return min(total + PIECE, most)
+        if e.length > most - total:
+            if in_memory(e):
+                return most
+            run.large = 1
+            return at_hand(run, PIECE)
         total += e.length
         e = APR_BUCKET_NEXT(e)
     return total
@@ -292,8 +316,9 @@ cdef class Filter:
         """Read data that comes from the previous filter.
 
         Args:
-            length: at most that many bytes; negative or left out: what there is, in
-                pieces of 64 KiB at most.
+            length: at most that many bytes; negative or left out: what this call has
+                brought, up to the next flush mark.  Of data in memory 8 MiB at most; a
+                longer file comes in pieces of 64 KiB.
         Returns:
             bytes; b"" if there is no more in this call, None at the end of the
             stream.
@@ -314,9 +339,9 @@ cdef class Filter:
             found = self.look(run, &data, &count)
             if found != FRONT_DATA:
                 return None if found == FRONT_END else b""
-            run.touched = 1
+            run.touched = run.took = 1
             here = count
-            count = at_hand(run, PIECE if length < 0 else min(length, LONGEST))
+            count = at_once(run) if length < 0 else at_hand(run, min(length, LONGEST))
             result = PyBytes_FromStringAndSize(NULL, count)
             to = PyBytes_AS_STRING(result)
             # All of it in one bucket that is not on disk.
@@ -363,7 +388,7 @@ cdef class Filter:
                     if parts:
                         break
                     return None if found == FRONT_END else b""
-                run.touched = 1
+                run.touched = run.took = 1
                 here = min(count, most - done)
                 newline = <const char *> memchr(data, 10, here)
                 if newline != NULL:
@@ -422,7 +447,7 @@ cdef class Filter:
         try:
             if n == 0:
                 return 0
-            run.touched = run.progress = 1
+            run.touched = run.progress = run.gave = 1
             if run.is_input or run.queued + n <= QUEUE_BOUND:
                 if apr_brigade_write(run.out, NULL, NULL, data, n) != APR_SUCCESS:
                     raise MemoryError("no memory for a filter's data")
@@ -626,6 +651,12 @@ cdef class Filter:
     def _passed(self):
         """Whether something has gone to the next filter."""
         return self.rec().passed != 0
+
+    @property
+    def _lost(self):
+        """Whether this call has read something and written nothing."""
+        cdef mp_filter_run *run = self.rec()
+        return run.took != 0 and run.gave == 0
 
     @property
     def _failed(self):

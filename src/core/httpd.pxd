@@ -608,6 +608,8 @@ cdef extern from "shell.h" nogil:
     mp_slot *mp_request_slot(request_rec *, mp_interp *)
     void mp_add_dynamic(request_rec *, mp_slot *, mp_phase)
     int mp_seen_later(request_rec *)
+    void mp_frame(request_rec *)
+    void mp_keep_from_caches(request_rec *)
     void mp_claim_user(request_rec *, char *, char *)
     void mp_add_cleanups(request_rec *, mp_slot *)
     void mp_gate_out() nogil
@@ -691,8 +693,13 @@ cdef extern from "filters.h" nogil:
         int again
         int progress
         int touched
+        int took
+        int gave
         int passed
+        int large
         int borrowed
     mp_filter_run *mp_add_own_filter(request_rec *, const char *, int, mp_interp *)
     int mp_add_known_filter(request_rec *, const char *, int)
     apr_status_t mp_keep_buckets(apr_bucket_brigade *, apr_pool_t *)
+    int mp_output_waits(const mp_filter_run *)
+    void mp_queue_mark(mp_filter_run *, apr_bucket *)

@@ -27,6 +27,7 @@ cdef class RequestIO:
     cdef pthread_t runner           # the thread that runs it
     cdef bint redirecting           # ... and waits for internal_redirect()
     cdef bint reading               # a thread is inside a reading method
+    cdef bint passed                # output was given to the filters
     cdef Buffer inp
     cdef bint ended
     cdef apr_bucket_brigade *inb
@@ -312,6 +313,15 @@ cdef class RequestIO:
             apr_brigade_cleanup(self.outb)
         self.busy = False
 
+    @property
+    def _passed_output(self):
+        """Whether filters have seen a part of the response."""
+        return self.passed
+
+    def _keep_from_caches(self):
+        """Have no cache of httpd store the response: it is not what it should be."""
+        mp_keep_from_caches(self.rec())
+
     def _cut_off(self):
         """End a response that has begun and cannot be finished.
 
@@ -327,6 +337,7 @@ cdef class RequestIO:
         self.queue()
         apr_brigade_cleanup(self.outb)
         r.connection.keepalive = AP_CONN_CLOSE
+        mp_keep_from_caches(r)
         APR_BRIGADE_INSERT_TAIL(self.outb, ap_bucket_error_create(
             HTTP_BAD_GATEWAY, NULL, r.pool, r.connection.bucket_alloc))
         APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_eos_create(r.connection.bucket_alloc))
@@ -341,12 +352,14 @@ cdef class RequestIO:
         if self.outb == NULL:
             self.outb = apr_brigade_create(self.r.pool, self.r.connection.bucket_alloc)
             mp_count_brigades(1)
+            mp_frame(self.r)        # before the content phase httpd has not asked yet
 
     cdef int pass_on(self, str failed) except -1:
         cdef request_rec *r = self.r
         cdef apr_status_t rv
         APR_BRIGADE_INSERT_TAIL(self.outb, apr_bucket_flush_create(
             r.connection.bucket_alloc))
+        self.passed = True
         self.users += 1
         with nogil:
             mp_gate_out()
@@ -465,6 +478,8 @@ cdef class RequestIO:
             raise SERVER_RETURN(self.answered())
         if rv != APR_SUCCESS:
             self.ended = True
+            # Even if the handler takes no notice: what follows may not be a request.
+            r.connection.keepalive = AP_CONN_CLOSE
             if rv == APR_ENOMEM:
                 raise MemoryError("no memory for a request body")
             if APR_STATUS_IS_TIMEUP(rv):
@@ -599,6 +614,8 @@ cdef class RequestIO:
     def discard_request_body(self):
         """Read the rest of the body and throw it away.
 
+        Over HTTP/2 and in sub-requests, too.
+
         Returns:
             OK, or if the body cannot be read the status to return: that of an
             error, or DONE if httpd has answered already.
@@ -615,7 +632,7 @@ cdef class RequestIO:
                 complete = r.eos_sent != 0
                 io.users += 1
                 with nogil:
-                    status = ap_discard_request_body(r)
+                    status = drop_body(r)
                 io.users -= 1
                 io.busy = False
                 io.ended = True
@@ -624,6 +641,46 @@ cdef class RequestIO:
             return status
         finally:
             io.reading = False
+
+
+cdef int drop_body(request_rec *r) noexcept nogil:
+    """Read the rest of a body and drop it; the status to return if that fails.
+
+    httpd's own function does nothing in a sub-request and where the connection will
+    not be kept, which is so for each stream of HTTP/2.
+    """
+    cdef request_rec *main = r
+    cdef apr_bucket_brigade *bb
+    cdef apr_bucket *e
+    cdef const char *data
+    cdef apr_size_t length
+    cdef apr_status_t rv
+    cdef bint end = False
+    while main.main != NULL:
+        main = main.main
+    if r.main == NULL and r.connection.master == NULL:
+        return ap_discard_request_body(r)
+    if main.expecting_100 and (main.eos_sent or main.bytes_sent):
+        return 0                        # the client was not told to send it
+    bb = apr_brigade_create(r.pool, r.connection.bucket_alloc)
+    while not end:
+        rv = ap_get_brigade(r.input_filters, bb, AP_MODE_READBYTES, APR_BLOCK_READ,
+                            BUFFER_START)
+        if rv == APR_SUCCESS and APR_BRIGADE_EMPTY(bb):
+            break                       # a filter that has nothing and does not wait
+        while rv == APR_SUCCESS and not APR_BRIGADE_EMPTY(bb):
+            e = APR_BRIGADE_FIRST(bb)
+            if APR_BUCKET_IS_EOS(e):
+                end = True
+                break
+            if not APR_BUCKET_IS_METADATA(e):
+                rv = apr_bucket_read(e, &data, &length, APR_BLOCK_READ)
+            apr_bucket_delete(e)
+        apr_brigade_cleanup(bb)
+        if rv != APR_SUCCESS:
+            main.connection.keepalive = AP_CONN_CLOSE
+            return ap_map_http_request_error(rv, HTTP_BAD_REQUEST)
+    return 0
 
 
 cdef int retire_capsule(object capsule) except -1:

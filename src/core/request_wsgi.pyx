@@ -195,6 +195,8 @@ cdef int wsgi_start(Request req, object status, object headers, object exc_info)
         name, value = wsgi_header(pair[0], pair[1])
         pairs.append((name, value))
         if ap_cstr_casecmp(name, "Content-Length") == 0:
+            if length >= 0 and length != wsgi_length(value):
+                raise ValueError("start_response: there are two different Content-Lengths")
             length = wsgi_length(value)
 
     # Nothing is wrong with them: from here on nothing fails.
@@ -232,8 +234,8 @@ cdef bytes wsgi_status(object status):
     if has_control(line):
         raise ValueError("start_response: a status cannot contain control characters: %.60r"
                          % status)
-    if not line[:3].isdigit() or line[3:4] not in (b"", b" ") or not 100 <= int(line[:3]) <= 599:
-        raise ValueError("start_response: a status is a number from 100 to 599, a blank and a "
+    if not line[:3].isdigit() or line[3:4] not in (b"", b" ") or not 200 <= int(line[:3]) <= 599:
+        raise ValueError("start_response: a status is a number from 200 to 599, a blank and a "
                          "reason, as \"404 Not Found\": %.60r" % status)
     return line
 

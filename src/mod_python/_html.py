@@ -6,7 +6,17 @@ in light and in dark.  Imported when such a page is made, not before.
 
 from __future__ import annotations
 
-__all__ = ["CONTENT_TYPE", "HEADERS", "accepts_html", "document", "error_page", "escape", "table", "text_page"]
+__all__ = [
+    "CONTENT_TYPE",
+    "HEADERS",
+    "accepts_html",
+    "document",
+    "error_page",
+    "escape",
+    "fragment",
+    "table",
+    "text_page",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,6 +180,12 @@ def error_page(lines: list[str]) -> bytes:
         body.append(f"<section>\n<h2>Modules</h2>\n<pre>\n{escape(others)}\n</pre>\n</section>\n")
     body.append("<footer>This page is shown because PythonDebug is On.</footer>\n")
     return document(f"500: {heading[:_HEADING]}", "".join(body))
+
+
+def fragment(lines: list[str]) -> bytes:
+    """The same as HTML at the end of a page that has begun, wherever in it that is."""
+    text = text_page(lines).decode("utf-8")
+    return f"\n--></script></style></title></textarea></select></table>\n<pre>{escape(text)}</pre>\n".encode()
 
 
 def text_page(lines: list[str]) -> bytes:

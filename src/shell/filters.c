@@ -24,11 +24,16 @@
 
 #include <http_connection.h>
 #include <http_protocol.h>
+#include <http_request.h>
 
 APLOG_USE_MODULE(python);
 
 static const char OWN_NAME[] = "MOD_PYTHON_REQUEST";
 static const char CONNECTION_NAME[] = "MOD_PYTHON_CONNECTION";
+
+/* What is read of a body that a filter has left, before the connection is closed. */
+#define REST_BYTES (16 * AP_IOBUFSIZE)
+#define REST_ROUNDS 1000
 
 static ap_filter_rec_t *own_input, *own_output, *connection_input, *connection_output;
 
@@ -114,6 +119,8 @@ static mp_filter_run *run_of_request(ap_filter_t *f, int is_input)
     run->f = f;
     run->handler = &found->handler;
     f->ctx = run;
+    if (!is_input)
+        mp_frame(f->r);
     return run;
 }
 
@@ -169,6 +176,30 @@ static int call_function(mp_filter_run *run)
     return status;
 }
 
+/* Whether to log what is wrong with a filter's function.  How often it shows is up to
+ * the client, so it is said once for a connection.  The streams of an HTTP/2 connection
+ * run in several threads, none of which may note anything on it: there it is once for a
+ * directive. */
+static int warns(mp_filter_run *run)
+{
+    conn_rec *c = run->f->c;
+
+    return !__atomic_exchange_n(!c->master ? &mp_note_conn(c)->warned
+                                : run->handler ? &((mp_handler *)run->handler)->warned
+                                : &run->warned, 1, __ATOMIC_RELAXED);
+}
+
+static int has_data(const apr_bucket_brigade *bb)
+{
+    const apr_bucket *e;
+
+    for (e = APR_BRIGADE_FIRST(bb); e != APR_BRIGADE_SENTINEL(bb); e = APR_BUCKET_NEXT(e)) {
+        if (!APR_BUCKET_IS_METADATA(e) && e->length != 0)
+            return 1;
+    }
+    return 0;
+}
+
 /* Python could not be called. */
 static int not_called(const mp_filter_run *run, int status)
 {
@@ -204,6 +235,7 @@ static apr_status_t refuse_output(ap_filter_t *f, apr_bucket_brigade *bb, int be
         return APR_ECONNABORTED;
     }
     ap_remove_output_filter(f);
+    mp_keep_from_caches(f->r);
     if (begun || f->r->sent_bodyct) {
         status = HTTP_BAD_GATEWAY;          /* makes httpd leave out the last chunk */
         f->c->keepalive = AP_CONN_CLOSE;
@@ -225,6 +257,68 @@ static void drop_data(apr_bucket_brigade *bb, int end)
     }
 }
 
+/* The first brigade that is passed on makes httpd send the head of the response, so
+ * marks to flush wait until there is data or the end: the function may set headers
+ * until then. */
+int mp_output_waits(const mp_filter_run *run)
+{
+    const apr_bucket *e;
+
+    if (!run->f->r || run->passed || run->disabled)
+        return 0;
+    for (e = APR_BRIGADE_FIRST(run->out); e != APR_BRIGADE_SENTINEL(run->out);
+         e = APR_BUCKET_NEXT(e)) {
+        if (APR_BUCKET_IS_METADATA(e) ? APR_BUCKET_IS_EOS(e) || AP_BUCKET_IS_EOR(e)
+                                        || AP_BUCKET_IS_EOC(e)
+                                      : e->length != 0)
+            return 0;
+    }
+    return 1;
+}
+
+void mp_queue_mark(mp_filter_run *run, apr_bucket *e)
+{
+    APR_BUCKET_REMOVE(e);
+    /* Of those that wait one is as good as many. */
+    if (APR_BUCKET_IS_FLUSH(e) && !APR_BRIGADE_EMPTY(run->out)
+        && APR_BUCKET_IS_FLUSH(APR_BRIGADE_LAST(run->out)))
+        apr_bucket_destroy(e);
+    else
+        APR_BRIGADE_INSERT_TAIL(run->out, e);
+}
+
+static void queue_marks(mp_filter_run *run, apr_bucket_brigade *bb)
+{
+    while (!APR_BRIGADE_EMPTY(bb)) {
+        apr_bucket *e = APR_BRIGADE_FIRST(bb);
+
+        if (APR_BUCKET_IS_METADATA(e))
+            mp_queue_mark(run, e);
+        else
+            apr_bucket_delete(e);           /* it is empty */
+    }
+}
+
+/* Take out the header fields that the function's output makes wrong.  Those that the
+ * function has set itself in an earlier call stay. */
+static void drop_length(mp_filter_run *run, mp_length *found)
+{
+    apr_table_t *headers = run->f->r->headers_out;
+
+    found->length = apr_table_get(headers, "Content-Length");
+    found->md5 = apr_table_get(headers, "Content-MD5");
+    if (found->length != run->own.length)
+        apr_table_unset(headers, "Content-Length");
+    if (found->md5 != run->own.md5)
+        apr_table_unset(headers, "Content-MD5");
+}
+
+static void note_length(mp_filter_run *run)
+{
+    run->own.length = apr_table_get(run->f->r->headers_out, "Content-Length");
+    run->own.md5 = apr_table_get(run->f->r->headers_out, "Content-MD5");
+}
+
 static apr_status_t pass_queued(mp_filter_run *run)
 {
     apr_status_t rv = APR_SUCCESS;
@@ -239,13 +333,20 @@ static apr_status_t pass_queued(mp_filter_run *run)
     return rv;
 }
 
+static void log_unread(const mp_filter_run *run, const char *what)
+{
+    ap_log_cerror(APLOG_MARK, APLOG_WARNING, 0, run->f->c,
+                  "mod_python: the output filter '%s' %s: data that it has not read is dropped; "
+                  "read until read() gives b\"\" or None, or use pass_on()", run->name, what);
+}
+
 static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     mp_filter_run *run = f->ctx;
-    const char *length = NULL, *md5 = NULL;
+    mp_length found = { NULL, NULL };
     apr_bucket *e;
     apr_status_t rv;
-    int data = 0, first, status;
+    int data = 0, first, status, has_head;
 
     if (!bb || APR_BRIGADE_EMPTY(bb))
         return ap_pass_brigade(f->next, bb);
@@ -256,6 +357,8 @@ static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb)
     if (run->over) {
         /* Nothing may follow the end, but what tells that the request or
          * connection is done with (EOR, EOC). */
+        if (run->closed && !run->disabled && has_data(bb) && warns(run))
+            log_unread(run, "has closed the stream early");
         drop_data(bb, f->r != NULL);
         return APR_BRIGADE_EMPTY(bb) ? APR_SUCCESS : ap_pass_brigade(f->next, bb);
     }
@@ -269,20 +372,17 @@ static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb)
         else if (f->r && APR_BUCKET_IS_EOS(e))
             run->last = 1;
     }
+    has_head = f->r && !run->passed;
+    if (has_head)
+        drop_length(run, &found);
     if (!data && !run->last) {
-        APR_BRIGADE_CONCAT(run->out, bb);
-        return pass_queued(run);
+        queue_marks(run, bb);
+        return mp_output_waits(run) ? APR_SUCCESS : pass_queued(run);
     }
 
-    first = f->r && !run->started;
+    first = !run->started;
     run->started = 1;
-    if (first) {
-        /* They will not be those of what the function writes; it may set its own. */
-        length = apr_table_get(f->r->headers_out, "Content-Length");
-        md5 = apr_table_get(f->r->headers_out, "Content-MD5");
-        apr_table_unset(f->r->headers_out, "Content-Length");
-        apr_table_unset(f->r->headers_out, "Content-MD5");
-    }
+    run->large = run->took = run->gave = 0;
     run->in = bb;
     run->running = 1;
     status = call_function(run);
@@ -292,20 +392,34 @@ static apr_status_t output_filter(ap_filter_t *f, apr_bucket_brigade *bb)
         apr_brigade_cleanup(run->out);
         return refuse_output(f, bb, run->passed);
     }
-    if (first && run->disabled && !run->touched) {
-        if (length)
-            apr_table_setn(f->r->headers_out, "Content-Length", length);
-        if (md5)
-            apr_table_setn(f->r->headers_out, "Content-MD5", md5);
+    if (has_head && first && run->disabled && !run->touched) {
+        if (found.length)
+            apr_table_setn(f->r->headers_out, "Content-Length", found.length);
+        if (found.md5)
+            apr_table_setn(f->r->headers_out, "Content-MD5", found.md5);
     }
-    if (run->closed || !run->disabled)
+    if (has_head)
+        note_length(run);
+    if (run->closed || !run->disabled) {
+        if (!run->disabled && run->error == APR_SUCCESS && has_data(bb) && warns(run))
+            log_unread(run, run->closed ? "has closed the stream early" : "has returned early");
         drop_data(bb, run->closed && f->r);
+    }
     if (run->last || run->closed)
         run->over = 1;
     if (status == MP_FILTER_HOLD && !run->over && !run->borrowed && APR_BRIGADE_EMPTY(bb))
         return run->error;
-    APR_BRIGADE_CONCAT(run->out, bb);
+    if (run->disabled)
+        APR_BRIGADE_CONCAT(run->out, bb);
+    else
+        queue_marks(run, bb);
+    if (mp_output_waits(run) && !run->over) {
+        run->borrowed = 0;
+        return run->error;
+    }
     rv = pass_queued(run);
+    if (run->error != APR_SUCCESS && f->r)
+        f->c->keepalive = AP_CONN_CLOSE;        /* the response is not complete */
     return run->error != APR_SUCCESS ? run->error : rv;
 }
 
@@ -316,9 +430,9 @@ static apr_status_t refuse_input(ap_filter_t *f)
     request_rec *r = f->r;
     apr_bucket_brigade *bb;
 
+    f->c->keepalive = AP_CONN_CLOSE;                /* the body stays unread */
     if (!r || r->eos_sent || r->sent_bodyct)
         return APR_EGENERAL;
-    r->connection->keepalive = AP_CONN_CLOSE;       /* the body stays unread */
     bb = apr_brigade_create(r->pool, f->c->bucket_alloc);
     APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_error_create(HTTP_INTERNAL_SERVER_ERROR, NULL,
                                                        r->pool, f->c->bucket_alloc));
@@ -390,23 +504,42 @@ static int eat_line_ends(apr_bucket_brigade *kept)
     return 0;
 }
 
-/* The function has closed a request's filter before the end of the body.  The rest of
- * the body must not be taken for the next request: what is there already is
- * dropped, and if that is not all of it the connection ends with this request. */
-static void leave_rest(mp_filter_run *run)
+/* The filter of a request has come to its end before the body has: its function has
+ * closed it, or did nothing with a call.  The rest must not be taken for the next
+ * request: what is there already is dropped, and if that is not all of it the
+ * connection ends with this request.  A sub-request leaves that to its main request,
+ * whose body it is.  Returns whether there was data. */
+static int leave_rest(mp_filter_run *run)
 {
     ap_filter_t *f = run->f;
-    int rounds;
+    int answered = f->r->eos_sent, rounds, found = 0;
+    apr_off_t length, total = 0;
+    apr_status_t rv;
 
-    for (rounds = 0; rounds < 16 && !run->ended; rounds++) {
-        if (ap_get_brigade(f->next, run->in, AP_MODE_READBYTES, APR_NONBLOCK_READ,
-                           AP_IOBUFSIZE) != APR_SUCCESS)
+    if (f->r->main)
+        return 0;
+    /* A round is one chunk of a chunked body. */
+    for (rounds = 0; rounds < REST_ROUNDS && total < REST_BYTES && !run->ended; rounds++) {
+        rv = ap_get_brigade(f->next, run->in, AP_MODE_READBYTES, APR_NONBLOCK_READ,
+                            AP_IOBUFSIZE);
+        if (rv == AP_FILTER_ERROR || (f->r->eos_sent && !answered)) {
+            /* The rest is no body, and was answered.  The reader must not go on. */
+            run->error = AP_FILTER_ERROR;
             break;
-        run->ended = !APR_BRIGADE_EMPTY(run->in) && APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(run->in));
+        }
+        if (rv != APR_SUCCESS || APR_BRIGADE_EMPTY(run->in))
+            break;
+        run->ended = APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(run->in));
+        if (apr_brigade_length(run->in, 0, &length) == APR_SUCCESS) {
+            found |= length != 0;
+            total += length > 0 ? length : 0;
+        }
         apr_brigade_cleanup(run->in);
     }
+    apr_brigade_cleanup(run->in);
     if (!run->ended)
         f->c->keepalive = AP_CONN_CLOSE;
+    return found || !run->ended;
 }
 
 /* Have the function read and write once. */
@@ -416,7 +549,7 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
     ap_filter_t *f = run->f;
     apr_pool_t *pool = f->r ? f->r->pool : f->c->pool;
     apr_status_t rv;
-    int status;
+    int status, idle, unread;
 
     /* What is only looked at must come out of the function once, too; so it is
      * read in earnest, and what the function made of it is kept.  Lines are a
@@ -425,13 +558,18 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
     run->block = block;
     run->size = mode == AP_MODE_READBYTES && readbytes > 0 ? readbytes
               : run->mode == AP_MODE_GETLINE ? 0 : AP_IOBUFSIZE;
-    run->fetched = run->again = run->progress = 0;
+    run->fetched = run->again = run->progress = run->took = run->gave = 0;
     run->running = 1;
     status = call_function(run);
     run->running = 0;
     if (not_called(run, status))
         return refuse_input(f);
-    if (run->closed || run->ended)
+    if (run->error != APR_SUCCESS && f->r)
+        f->c->keepalive = AP_CONN_CLOSE;        /* nobody knows where the body ends */
+    idle = !run->closed && !run->ended && !run->disabled && !run->progress && !run->again
+        && run->error == APR_SUCCESS;
+    unread = has_data(run->in);
+    if (run->closed || run->ended || idle)
         apr_brigade_cleanup(run->in);
     else {
         /* What the function left is for its next call. */
@@ -441,20 +579,24 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
         if (run->disabled)
             APR_BRIGADE_CONCAT(run->out, run->in);
     }
-    if (!run->closed && !run->ended && !run->disabled && !run->progress && !run->again
-        && run->error == APR_SUCCESS) {
-        if (!run->fetched)
-            ap_log_cerror(APLOG_MARK, APLOG_ERR, 0, f->c,
-                          "mod_python: the input filter '%s' neither read nor wrote; taken as "
-                          "the end of the stream (use pass_on() to let data through)",
-                          run->name);
-        run->ended = 1;
-    }
-    if (run->closed || (run->ended && run->error == APR_SUCCESS)) {
+    if (run->closed || idle || (run->ended && run->error == APR_SUCCESS)) {
         run->over = 1;
         if (f->r && !run->ended)
-            leave_rest(run);
-        if (f->r)
+            unread |= leave_rest(run);
+        if (idle) {
+            if ((unread || !run->ended || !f->r) && warns(run))
+                ap_log_cerror(APLOG_MARK, APLOG_ERR, 0, f->c,
+                              "mod_python: the input filter '%s' neither read nor wrote; taken as "
+                              "the end of the stream (use pass_on() to let data through)",
+                              run->name);
+            run->ended = 1;
+        }
+        else if (run->closed && unread && warns(run))
+            ap_log_cerror(APLOG_MARK, APLOG_WARNING, 0, f->c,
+                          "mod_python: the input filter '%s' was closed with data unread, which "
+                          "is dropped; read until read() gives b\"\" or None",
+                          run->name);
+        if (f->r && run->error == APR_SUCCESS)
             APR_BRIGADE_INSERT_TAIL(run->out, apr_bucket_eos_create(f->c->bucket_alloc));
     }
     return APR_SUCCESS;

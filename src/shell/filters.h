@@ -15,6 +15,12 @@
 extern "C" {
 #endif
 
+/* Header fields of a response, or NULL. */
+typedef struct mp_length {
+    const char *length;
+    const char *md5;
+} mp_length;
+
 /* A Python filter in the chain of one request or connection: its context, made
  * on first use in the pool of that request or connection.
  *
@@ -22,7 +28,7 @@ extern "C" {
  *   disabled  data goes through as it is: no more calls of Python
  *
  * Output: `in` is the brigade of the call at hand, `out` what is queued for the next
- * filter.  Input: `in` is what was read from the next filter and not yet by the
+ * filter; marks to flush stay there until there is data for it.  Input: `in` is what was read from the next filter and not yet by the
  * Python function, `out` what that has written and nobody has asked for yet. */
 typedef struct mp_filter_run {
     mp_slot slot;                   /* the interpreter, and the Filter object */
@@ -47,7 +53,12 @@ typedef struct mp_filter_run {
     int again;                      /* input: ... which had nothing and did not wait */
     int progress;                   /* input: this call has read or written something */
     int touched;                    /* the function has read or written */
-    int passed;                     /* data went to the next filter */
+    int took;                       /* ... read in this call */
+    int gave;                       /* ... written in this call */
+    int passed;                     /* something went to the next filter */
+    int large;                      /* output: this call's data on disk is read in pieces */
+    int warned;
+    mp_length own;                  /* output: what the function has left in the headers */
     int borrowed;                   /* out has buckets that last only for this call */
     int started;
 } mp_filter_run;
@@ -66,6 +77,12 @@ MP_API int mp_add_known_filter(request_rec *r, const char *name, int is_input);
 
 /* Keep the buckets of a brigade beyond the call they came in. */
 MP_API apr_status_t mp_keep_buckets(apr_bucket_brigade *bb, apr_pool_t *pool);
+
+/* Whether what is queued for the next filter had better wait: the head of the response
+ * would leave with it. */
+MP_API int mp_output_waits(const mp_filter_run *run);
+/* Move a metadata bucket to the end of what is queued. */
+MP_API void mp_queue_mark(mp_filter_run *run, apr_bucket *e);
 
 #ifdef __cplusplus
 }

@@ -35,8 +35,6 @@ mp_interp *mp_interpreter_of_conn(const mp_server_conf *conf)
 
 /* ---- connections --------------------------------------------------------- */
 
-static mp_record *note_conn(conn_rec *c);
-
 /* Runs when mod_ssl has decided that a connection is to speak TLS. */
 static int note_tls(conn_rec *c, void *csd)
 {
@@ -44,7 +42,7 @@ static int note_tls(conn_rec *c, void *csd)
 
     (void)csd;
     if (conf->connection && !c->master && !c->outgoing && ap_ssl_conn_is_ssl(c))
-        note_conn(c)->tls = 1;
+        mp_note_conn(c)->tls = 1;
     return DECLINED;
 }
 
@@ -62,6 +60,23 @@ static int is_without_its_tls(conn_rec *c, const mp_record *record)
         return 1;
     cipher = ap_ssl_var_lookup(c->pool, c->base_server, c, NULL, "SSL_CIPHER");
     return !cipher || !*cipher;
+}
+
+/* The streams of an HTTP/2 connection are connections of their own, with notes of their
+ * own, in other threads.  They begin with a copy of what Python handlers of the whole
+ * connection have noted; a table that may still change could not be read there. */
+static void keep_notes(conn_rec *c)
+{
+    if (!apr_is_empty_table(c->notes))
+        mp_note_conn(c)->notes = apr_table_clone(c->pool, c->notes);
+}
+
+static void copy_notes(conn_rec *c)
+{
+    const mp_record *record = mp_conn_record(c->master);
+
+    if (record && record->notes)
+        c->notes = apr_table_overlay(c->pool, c->notes, record->notes);
 }
 
 static int process_connection(conn_rec *c)
@@ -97,8 +112,8 @@ static int process_connection(conn_rec *c)
         return OK;
     }
     if (status == DECLINED) {
-        mp_conn_slot(c, interp);
-        mp_conn_record(c)->declined = 1;
+        mp_note_conn(c)->declined = 1;
+        keep_notes(c);
     }
     return status;
 }
@@ -108,13 +123,19 @@ static int pre_connection(conn_rec *c, void *csd)
 {
     mp_server_conf *conf = mp_server_conf_of(c->base_server);
     mp_call call = { .phase = MP_PRE_CONNECTION, .c = c };
+    int status;
 
     (void)csd;
+    if (c->master)
+        copy_notes(c);
     /* Those to a proxied server are httpd's own. */
     if (!conf->pre_connection || c->master || c->outgoing)
         return DECLINED;
     call.list = conf->pre_connection;
-    return mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_PRE_CONNECTION, &call);
+    status = mp_python_call(mp_interpreter_of_conn(conf), MP_CALL_PRE_CONNECTION, &call);
+    if (status == OK)
+        keep_notes(c);
+    return status;
 }
 
 /* ---- giving bytes back --------------------------------------------------- */
@@ -295,7 +316,7 @@ mp_record *mp_note_request(request_rec *r)
     return note(r->request_config, r->pool);
 }
 
-static mp_record *note_conn(conn_rec *c)
+mp_record *mp_note_conn(conn_rec *c)
 {
     return note(c->conn_config, c->pool);
 }
@@ -467,6 +488,7 @@ void mp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     mp_register_end_hooks();
     mp_register_filter_hooks();
+    mp_register_framing();
     mp_register_lock_hooks();
     mp_register_suspend_hooks();
     mp_register_exports();

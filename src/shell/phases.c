@@ -166,7 +166,7 @@ int mp_seen_later(request_rec *r)
         return 1;
     /* Those of HTTP itself come after all that look into the response. */
     for (f = r->output_filters; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = f->next) {
-        if (strcasecmp(f->frec->name, "old_write") != 0)
+        if (strcasecmp(f->frec->name, "old_write") != 0 && !mp_is_framing(f))
             return 1;
     }
     return 0;

@@ -8,6 +8,7 @@
  *                  merging and reading them
  *   hooks.c        connections, the start of the server, what is registered
  *   filters.c      filters of requests and connections
+ *   framing.c      lengths, statuses and encodings of responses are right
  *   phases.c       the request phases: "is a Python handler configured here?"
  *   guards.c       access control of sub-requests and internal redirects
  *   advice.c       warnings about sections that do not protect what they seem to
@@ -36,6 +37,7 @@
 #include <apr_pools.h>
 #include <apr_strings.h>
 #include <apr_tables.h>
+#include <util_filter.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -102,6 +104,7 @@ typedef struct mp_handler {
     const char *text;           /* "module" or "module::object" */
     const mp_section *section;
     int silent;                 /* from PythonHandlerModule */
+    int warned;                 /* filter: something about it was logged (atomic) */
 } mp_handler;
 
 /* The handlers of one directive in one section.  id is unique in the process
@@ -365,6 +368,8 @@ typedef struct mp_record {
     int declined;               /* connection: its handler declined, so it carries
                                  * HTTP from then on */
     int tls;                    /* connection: it was to speak TLS, for a Python handler */
+    int warned;                 /* connection: something about a filter was logged */
+    const apr_table_t *notes;   /* connection: those that its streams begin with, or NULL */
     int init_ran;               /* request: PythonInitHandler had its turn */
     const char *no_file;        /* request: its URI path, if a <Location> for it makes
                                  * its content; or NULL */
@@ -388,6 +393,7 @@ MP_API mp_record *mp_conn_record(const conn_rec *c);
 mp_record *mp_request_record(const request_rec *r);
 /* The record, made if need be. */
 mp_record *mp_note_request(request_rec *r);
+mp_record *mp_note_conn(conn_rec *c);
 
 /* The slot of an interpreter, made if need be; NULL when the record is going away:
  * a thread that a handler left behind may still see it from one that is not. */
@@ -580,6 +586,20 @@ void mp_register_filter_hooks(void);
 /* Make the name of a filter directive known to httpd; doing it again is
  * harmless.  False if the name is that of another module's filter. */
 int mp_register_filter(const char *name, int is_input);
+
+/* ------------------------------------------------------------------------
+ * The framing of responses (framing.c)
+ */
+void mp_register_framing(void);
+
+/* Have the response to a request framed right, if its head has not left; doing it
+ * again is harmless.  Callable with the GIL held. */
+MP_API void mp_frame(request_rec *r);
+/* Whether this is the filter that does it. */
+int mp_is_framing(const ap_filter_t *f);
+
+/* What is sent is not the whole response: no cache may store it. */
+MP_API void mp_keep_from_caches(request_rec *r);
 
 /* Logging with this module's index, callable from the core. */
 MP_API void mp_log_server(const server_rec *s, int level, const char *text);

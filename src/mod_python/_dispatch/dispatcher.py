@@ -16,6 +16,7 @@ from mod_python._constants import (
     DECLINED,
     HTTP_FORBIDDEN,
     HTTP_INTERNAL_SERVER_ERROR,
+    HTTP_OK,
     OK,
     Status,
 )
@@ -56,6 +57,8 @@ PHASES: dict[str, tuple[tuple[int, ...] | None, str]] = {
 
 # Statuses beyond these are no HTTP statuses; -1 is DECLINED, -2 DONE.
 _LOWEST, _HIGHEST = -2, 599
+# From here on httpd makes a page of its own.
+HTTP_SPECIAL_RESPONSE = 300
 
 
 def check_status(value: Any, handler: Handler, what: str) -> int:
@@ -72,7 +75,8 @@ def check_status(value: Any, handler: Handler, what: str) -> int:
     Raises:
         TypeError: it is no int.  A bool is none either: True would be taken for
             the status 1, which does not exist, and False for OK.
-        ValueError: it is no status.
+        ValueError: it is no status, or that of an interim response (1xx), which another
+            must follow.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         hint = ""
@@ -87,11 +91,12 @@ def check_status(value: Any, handler: Handler, what: str) -> int:
                 f"apache.DECLINED, apache.DONE or an HTTP status (int){hint}"
             )
         )
-    if not _LOWEST <= value <= _HIGHEST or 0 < value < 100:
+    if not _LOWEST <= value <= _HIGHEST or 0 < value < HTTP_OK:
+        why = "is that of an interim response" if 100 <= value < HTTP_OK else "is no status"
         raise plain(
             ValueError(
-                f"handler '{handler.text}' {what} {int(value)}, which is no status; use apache.OK, "
-                "apache.DECLINED, apache.DONE or an HTTP status"
+                f"handler '{handler.text}' {what} {int(value)}, which {why}; use apache.OK, "
+                "apache.DECLINED, apache.DONE or an HTTP status from 200 to 599"
             )
         )
     return value
@@ -173,6 +178,8 @@ class Dispatcher:
             hlist._index += 1
             if go_on is not None and status not in go_on:
                 break
+        if status >= HTTP_SPECIAL_RESPONSE and report.begun(req):
+            return report.status_after_output(req, phase, handler, status)
         if status == OK and phase == "PythonAuthenHandler" and req.user is None:
             req.log_error(
                 f"{phase}: the handlers returned OK without setting req.user; the request is refused",

@@ -1,7 +1,8 @@
 """Runs the function of a filter, and decides what an exception of it means.
 
 A filter's result is ignored.  When its function raises, the failure is logged and
-the filter disabled: for the rest of the stream data passes through as it is.
+the filter disabled: for the rest of the stream data passes through as it is. The
+stream of a connection ends instead if the function has read data and written none.
 """
 
 from __future__ import annotations
@@ -118,6 +119,12 @@ def _failed(dispatcher: Dispatcher, filt: Any, handler: Handler, debug: bool, ex
             return
         filt.disable()
         req = filt.req
+        if req is not None:
+            req._keep_from_caches()
+        if req is None and filt._lost:
+            # Of a connection's bytes none may be missing: what follows would be taken
+            # for something else.
+            filt.close()
         lines = report.lines_of(dispatcher.name, filt.name, handler, req, exc)
         report.emit(_log(filt), lines, APLOG_ERR)
         if debug and req is not None and _can_answer(filt, req):

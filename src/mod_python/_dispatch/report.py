@@ -285,15 +285,16 @@ def request(
             return DONE
         if isinstance(exc, ConnectionTimeout):
             emit(req.log_error, [f"{phase} {handler.text}: {exc}"], APLOG_INFO)
-            if debug and phase not in _AFTER_RESPONSE and not _begun(req):
+            if debug and phase not in _AFTER_RESPONSE and not begun(req):
                 lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
                 return _send_page(req, [*lines, "(an OSError: the client took longer than httpd's Timeout)"])
             return HTTP_REQUEST_TIME_OUT
         lines = _lines(_title(interpreter, phase, handler.text), _facts(req, handler), exc, interpreter)
         emit(req.log_error, lines, APLOG_ERR)
         if phase not in _AFTER_RESPONSE:
-            if _begun(req):
-                return _cut_off(req)
+            _keep_from_caches(req)
+            if begun(req):
+                return DONE if debug and _append(req, lines) else _cut_off(req)
             if debug:
                 return _send_page(req, [*lines, *_modules(req, handler, exc)])
     except BaseException as failure:
@@ -301,9 +302,33 @@ def request(
     return HTTP_INTERNAL_SERVER_ERROR
 
 
-def _begun(req: Any) -> bool:
+def status_after_output(req: Any, phase: str, handler: Handler, status: int) -> int:
+    """End a response of which a part was sent, when its handler returns an error or a redirect.
+
+    Args:
+        req: the request.
+        phase: directive name of the phase.
+        handler: the handler that returned it.
+        status: 300 or more.
+
+    Returns:
+        the status of the phase: DONE, or in the phases after the response the status as it is.
+    """
+    if phase in _AFTER_RESPONSE:
+        return status
+    what = "it is cut off there" if req.main is None else "no cache stores it"
+    text = f"{phase} {handler.text}: returned {int(status)} after a part of the response was sent; {what}"
+    emit(req.log_error, [text], APLOG_ERR)
+    _keep_from_caches(req)
+    return status if req.main is not None else _cut_off(req)
+
+
+def begun(req: Any) -> bool:
     """Whether a part of the response was sent, perhaps by a request that it was redirected to."""
-    return bool(req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None)
+    if req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None:
+        return True
+    # What a sub-request has sent is part of another response, which counts it.
+    return getattr(req, "main", None) is not None and bool(req._passed_output)
 
 
 def _cut_off(req: Any) -> int:
@@ -312,10 +337,42 @@ def _cut_off(req: Any) -> int:
     httpd would append its error page to that part and finish it like a good one.
     """
     cut_off = getattr(req, "_cut_off", None)  # requests made up by tests have none
-    if cut_off is None:
+    if cut_off is None or req.main is not None:
+        # Whoever has made a sub-request says in its own response that it failed.
         return HTTP_INTERNAL_SERVER_ERROR
     cut_off()
     return DONE
+
+
+def _keep_from_caches(req: Any) -> None:
+    keep_from_caches = getattr(req, "_keep_from_caches", None)
+    if keep_from_caches is not None:
+        keep_from_caches()
+
+
+def _append(req: Any, lines: list[str]) -> bool:
+    """Add a report to a page of which a part was sent (PythonDebug).
+
+    Args:
+        req: the request.
+        lines: the lines of the report.
+
+    Returns:
+        False if that cannot be: it would not be read there, or the length of the page is fixed.
+    """
+    from mod_python import _html
+
+    kind = (req.content_type or "text/plain").partition(";")[0].strip().lower()
+    fixed = any(req.headers_out.get(name) is not None for name in ("Content-Length", "Content-Encoding"))
+    if fixed or not kind.startswith("text/"):
+        return False
+    try:
+        req.write(_html.fragment(lines) if kind == "text/html" else b"\n" + _html.text_page(lines))
+    except OSError as exc:
+        emit(req.log_error, [f"the report could not be sent: {exc}"], APLOG_DEBUG)
+    except RuntimeError:  # the response is complete, or another thread is writing
+        return False
+    return True
 
 
 def _modules(req: Any, handler: Handler, exc: BaseException) -> list[str]:

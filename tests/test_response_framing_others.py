@@ -1,0 +1,211 @@
+"""Responses that other modules make, where Python has had a part: they are framed as right, and arrive whole."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from mod_python.httpd.find import find_httpd
+from mod_python.testing import Server
+from tests.content_site import exchange
+from tests.servers import running
+from tests.strict_client import Response, responses
+
+HANDLERS = """
+from mod_python import apache
+
+def accesshandler(req):
+    req.subprocess_env["ap_trust_cgilike_cl"] = "yes"
+    return apache.OK
+
+def fixuphandler(req):
+    req.err_headers_out["Transfer-Encoding"] = "chunked"
+    return apache.OK
+
+def handler(req):
+    req.content_type = "text/plain"
+    if req.uri == "/second":
+        req.write("second")
+        return apache.OK
+    text = "0123456789" * 1000
+    req.set_content_length(int(req.args or len(text)))
+    req.write(text, "flush" in req.uri)
+    return apache.OK
+
+def same(filt):
+    filt.pass_on()
+
+def doubled(filt):
+    while data := filt.read():
+        filt.write(data * 2)
+    if data is None:
+        filt.close()
+"""
+
+SCRIPT = f"""#!{sys.executable}
+import os, sys, time
+length, pause, size = os.environ["QUERY_STRING"].split(",")
+print("Content-Type: text/plain")
+if length:
+    print("Content-Length: " + length)
+print(flush=True)
+for _ in range(int(size) // 1000):
+    sys.stdout.write("x" * 1000)
+    if pause:
+        sys.stdout.flush()
+        time.sleep(float(pause))
+"""
+
+CONFIG = """
+ScriptSock cgid.sock
+DocumentRoot "${SITE}/docs"
+PythonPath "['${SITE}']+sys.path"
+PythonOutputFilter handlers::doubled DOUBLED
+PythonAccessHandler handlers
+Timeout 20
+<Directory "${SITE}/docs">
+    Require all granted
+    Options +ExecCGI +Includes
+    AddHandler cgi-script .cgi
+    AddType text/html .shtml
+    AddOutputFilter INCLUDES .shtml
+</Directory>
+<LocationMatch "^/(second|page|flushed|deflated)">
+    SetHandler mod_python
+    PythonHandler handlers
+</LocationMatch>
+<Location "/deflated">
+    SetOutputFilter DEFLATE
+</Location>
+<Files "encoded.txt">
+    PythonFixupHandler handlers
+</Files>
+<Location "/proxied">
+    ProxyPass "http://127.0.0.1:${BACKEND}"
+</Location>
+<Location "/proxied/doubled">
+    SetOutputFilter DOUBLED
+</Location>
+"""
+
+
+@contextmanager
+def backend() -> Iterator[int]:
+    """A server that answers with the bytes that its URI names, and closes."""
+    answers = {
+        b"/right": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright",
+        b"/doubled": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright",
+        b"/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nright\r\n0\r\n\r\n",
+        b"/both": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n5\r\nright\r\n0\r\n\r\n",
+        b"/open": b"HTTP/1.1 200 OK\r\n\r\nright",
+        b"/short": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client:
+                    data = b""
+                    while b"\r\n\r\n" not in data and (more := client.recv(65536)):
+                        data += more
+                    if data:
+                        client.sendall(answers[data.split(b" ")[1]])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    if not find_httpd().has_module("mod_cgid"):
+        pytest.skip("this httpd is built without mod_cgid")
+    files: dict[str, str | bytes] = {
+        "handlers.py": HANDLERS,
+        "docs/encoded.txt": "a file",
+        "docs/script.cgi": SCRIPT,
+        "docs/parsed.shtml": 'a <!--#echo var="REQUEST_METHOD" --> page',
+    }
+    modules = ["mod_include", "mod_deflate", "mod_filter", "mod_proxy", "mod_proxy_http", "mod_cgid"]
+    with backend() as port, running(CONFIG, files=files, modules=modules, defines={"BACKEND": str(port)}) as server:
+        (server.site / "docs/script.cgi").chmod(0o755)
+        yield server
+
+
+def probe(server: Server, path: str, *lines: str, method: str = "GET") -> Response:
+    """Send a request and another one after it; return the first response, the second being what it should."""
+    first = [f"{method} {path} HTTP/1.1", "Host: localhost", *lines, "", ""]
+    second = ["GET /second HTTP/1.1", "Host: localhost", "Connection: close", "", ""]
+    found = responses(exchange(server, "\r\n".join([*first, *second]).encode()), [method, "GET"])
+    if found[0].complete and not found[0].closes:
+        assert [response.body for response in found[1:]] == [b"second"]
+    else:
+        assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("pause", ["", "0.01"])
+@pytest.mark.parametrize("length", ["", "5000", "4500", "700", "6000", "abc"])
+def test_a_cgi_script(server: Server, length: str, pause: str) -> None:
+    found = probe(server, f"/script.cgi?{length},{pause},5000")
+    announced = int(length) if length.isdigit() else 5000
+    assert (found.status, len(found.body), found.complete) == (200, min(announced, 5000), announced <= 5000)
+
+
+def test_a_long_cgi_script(server: Server) -> None:
+    found = probe(server, "/script.cgi?3000000,,3000000")
+    assert (len(found.body), found.complete) == (3000000, True)
+
+
+@pytest.mark.parametrize("path", ["/encoded.txt", "/parsed.shtml"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_files(server: Server, path: str, method: str) -> None:
+    found = probe(server, path, method=method)
+    assert found.body == (b"" if method == "HEAD" else b"a file" if path == "/encoded.txt" else b"a GET page")
+
+
+@pytest.mark.parametrize("path", ["/page", "/flushed"])
+@pytest.mark.parametrize("length", [10000, 7000, 12000])
+def test_what_is_compressed_is_counted_afterwards(server: Server, path: str, length: int) -> None:
+    """mod_deflate takes the announced length out: the response is whole, whatever it said."""
+    found = probe(server, f"/deflated{path}?{length}", "Accept-Encoding: gzip")
+    assert gzip.decompress(found.body) == b"0123456789" * 1000
+
+
+@pytest.mark.parametrize("path", ["/page", "/flushed"])
+def test_a_range(server: Server, path: str) -> None:
+    found = probe(server, f"{path}?10000", "Range: bytes=10-14")
+    if found.status == 206:
+        assert found.body == b"01234"
+    else:
+        assert found.body == b"0123456789" * 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "complete"),
+    [
+        ("right", b"right", True),
+        ("doubled", b"rightright", True),
+        ("chunked", b"right", True),
+        ("both", b"right", True),
+        ("open", b"right", True),
+        ("short", b"short", False),
+    ],
+)
+def test_a_proxied_page(server: Server, path: str, body: bytes, complete: bool) -> None:
+    found = probe(server, f"/proxied/{path}")
+    assert (found.status, found.body, found.complete) == (200, body, complete)
