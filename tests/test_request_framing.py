@@ -47,7 +47,7 @@ def all(req):
 def catches(req):
     try:
         req.write("%d" % len(req.read()))
-    except Exception as error:
+    except BaseException:
         req.write("caught", 0)
     return apache.OK
 
@@ -474,8 +474,12 @@ def server() -> Iterator[Server]:
 #: What a consumer answers to a form if no filter is on the way; 200 if it is not here.
 STATUS = {
     **dict.fromkeys(CLOSE - {"flushed_then_raises"}, 500),
-    **{"not_found": 404, "absent.txt": 404, "forbidden": 403, "denies": 403, "conflict": 409},
-    **{"returns_ok": 202, "no_content": 204, "flushed_then_raises": None},
+    **dict.fromkeys(("not_found", "absent.txt"), 404),
+    **dict.fromkeys(("forbidden", "denies"), 403),
+    "conflict": 409,
+    "returns_ok": 202,
+    "no_content": 204,
+    "flushed_then_raises": None,
 }
 
 Probe = tuple[str, str]

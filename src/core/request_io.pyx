@@ -478,8 +478,6 @@ cdef class RequestIO:
             raise SERVER_RETURN(self.answered())
         if rv != APR_SUCCESS:
             self.ended = True
-            # Even if the handler takes no notice: what follows may not be a request.
-            r.connection.keepalive = AP_CONN_CLOSE
             if rv == APR_ENOMEM:
                 raise MemoryError("no memory for a request body")
             if APR_STATUS_IS_TIMEUP(rv):
@@ -487,6 +485,8 @@ cdef class RequestIO:
             if APR_STATUS_IS_EOF(rv) or rv == APR_INCOMPLETE or r.connection.aborted \
                     or APR_STATUS_IS_ECONNRESET(rv) or APR_STATUS_IS_ECONNABORTED(rv):
                 raise ConnectionClosed("Client read error (the client has gone)")
+            # Even if the handler takes no notice: what follows may not be a request.
+            r.connection.keepalive = AP_CONN_CLOSE
             status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST)
             if status == AP_FILTER_ERROR:
                 status = self.answered()

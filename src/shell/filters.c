@@ -564,7 +564,8 @@ static apr_status_t call_input(mp_filter_run *run, ap_input_mode_t mode,
     run->running = 0;
     if (not_called(run, status))
         return refuse_input(f);
-    if (run->error != APR_SUCCESS && f->r)
+    if (run->error != APR_SUCCESS && f->r && !APR_STATUS_IS_EOF(run->error)
+        && run->error != APR_INCOMPLETE)
         f->c->keepalive = AP_CONN_CLOSE;        /* nobody knows where the body ends */
     idle = !run->closed && !run->ended && !run->disabled && !run->progress && !run->again
         && run->error == APR_SUCCESS;
