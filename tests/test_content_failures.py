@@ -37,7 +37,7 @@ def failing_after_output(req):
         if key in say:
             req.headers_out[name] = say[key]
     req.write("sent")
-    helper("marker-after-output")
+    helper("marker-after-output redis://me:hunter2@host/0")
 
 def returns_after_output(req):
     req.write("sent")
@@ -127,6 +127,7 @@ def test_exception_after_output_with_debug_on(server: Server, kind: str) -> None
     assert (b"<pre>" in raw) == kind.startswith("text/html")
     for text in (b"sent", b"ValueError: marker-after-output", b"PythonDebug is On"):
         assert text in raw
+    assert b"hunter2" not in raw
 
 
 @pytest.mark.parametrize("query", ["type=image/png", "type=application/json", "length=9", "encoding=gzip"])

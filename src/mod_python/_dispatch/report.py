@@ -384,6 +384,7 @@ def _append(req: Any, lines: list[str]) -> bool:
     fixed = any(req.headers_out.get(name) is not None for name in ("Content-Length", "Content-Encoding"))
     if fixed or not kind.startswith("text/"):
         return False
+    lines = shown(lines)
     try:
         req.write(_html.fragment(lines) if kind == "text/html" else b"\n" + _html.text_page(lines))
     except OSError as exc:
