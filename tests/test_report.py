@@ -115,7 +115,7 @@ def test_a_report_has_the_facts_and_the_traceback(runner: Runner) -> None:
 def test_text_cannot_forge_log_lines(runner: Runner) -> None:
     """Every line is an entry of its own, with httpd's prefix; no line end gets through."""
     _, req = runner.run("def handler(req):\n    raise ValueError('a\\n[error] forged\\r\\nmore\\0')\n")
-    assert [line for _, line in req.lines[-3:]] == ["ValueError: a", "[error] forged", "more\\x00"]
+    assert [line for _, line in req.lines[-3:]] == ["ValueError: a", "    [error] forged", "    more\\x00"]
 
 
 def test_frames_of_the_dispatcher_are_left_out(runner: Runner) -> None:
