@@ -255,7 +255,8 @@ def check_detached():
     calls = {"write": (b"x",), "log_error": ("x",), "set_content_length": (1,), "ssl_var_lookup": ("X",),
              "allow_methods": (["X"],), "construct_url": ("/",), "internal_redirect": ("/",), "sendfile": ("/",),
              "update_mtime": (1,), "add_handler": ("PythonHandler", "m"), "_add_handler": ("PythonHandler", None),
-             "_option": ("n",), "wsgi_start_response": ("200 OK", []), "_wsgi_write": (b"x",), "_wsgi_send": (b"x",),
+             "_option": ("n",), "_guard_head": (1,), "_has_passed_output": (),
+             "wsgi_start_response": ("200 OK", []), "_wsgi_write": (b"x",), "_wsgi_send": (b"x",),
              "_wsgi_send_all": ([b"x"],), "_wsgi_send_file": ("/", 0, 1),
              "register_cleanup": (print,), "register_input_filter": ("f", "m"), "add_input_filter": ("f",),
              "register_output_filter": ("f", "m"), "add_output_filter": ("f",)}

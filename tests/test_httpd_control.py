@@ -19,6 +19,7 @@ from mod_python.httpd.control import Background, listening, uptime
 from mod_python.httpd.errors import AddressInUseError, ConfigError, NotRunningError
 from mod_python.httpd.find import find_httpd
 from mod_python.httpd.process import bind_failure
+from tests import needs
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists a process's sockets")
 
@@ -163,8 +164,7 @@ def test_a_process_that_only_looks_like_ours(
     if program == "httpd" and user is None:
         pytest.skip("a program of this name and user is ours")
     server = configured(public_path)
-    path = shutil.which("tail")
-    assert path is not None
+    path = needs.program("tail")
     if program == "httpd":
         path = str(shutil.copy(path, public_path / server.httpd.binary.name))
     name = server.httpd.binary.name

@@ -313,9 +313,9 @@ cdef class RequestIO:
             apr_brigade_cleanup(self.outb)
         self.busy = False
 
-    @property
-    def _passed_output(self):
+    def _has_passed_output(self):
         """Whether filters have seen a part of the response."""
+        self.rec()
         return self.passed
 
     def _keep_from_caches(self):

@@ -346,7 +346,7 @@ def begun(req: Any) -> bool:
     if req.bytes_sent or req.sent_bodyct or getattr(req, "next", None) is not None:
         return True
     # What a sub-request has sent is part of another response, which counts it.
-    return getattr(req, "main", None) is not None and bool(req._passed_output)
+    return getattr(req, "main", None) is not None and bool(req._has_passed_output())
 
 
 def _cut_off(req: Any) -> int:
