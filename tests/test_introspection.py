@@ -178,7 +178,7 @@ def test_names_in_the_graph_are_quoted(tmp_path: Any) -> None:
         text = graph.render([importer.entry(str(file))], True)
     finally:
         importer.close()
-    assert r'/a\"b\\c/x.py\nchanged never\n' in text
+    assert r"/a\"b\\c/x.py\nchanged never\n" in text
 
 
 def test_dispatch_under_the_old_names(server: Server) -> None:
