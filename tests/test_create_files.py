@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -39,6 +40,8 @@ HIDDEN = (
     *("module.py", "module.pyc", "module.pyi", "module.py~", "module.py.bak", "module.PY", "module.py.txt", "page.psp"),
     *("page.psp_", "page.psp.bak", "page.psp~", "photo.psp.jpg", "page.psp.en", "part.inc", "part.INC", ".env"),
     *(".git/config", "uploads/.hidden/a.txt", ".module.py.swp", "page.html~", "x.css.bak", "__pycache__/a.pyc"),
+    # What Emacs, RCS and file managers make, and people.
+    *("#module.py#", "#page.psp#", "module.py,v", "module.py (copy)", "page.psp (1)", "module.py-old", "module.py3"),
 )
 
 
@@ -72,7 +75,7 @@ def test_files_are_sent_as_they_are(project: Project, name: str) -> None:
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_sources_are_not_sent(project: Project, name: str) -> None:
-    response = get(project.port, f"/{name}")
+    response = get(project.port, "/" + quote(name))
     kind = "psp" if "mod_python.psp" in project.config.read_text() else ""
     if kind == "psp" and name == "page.psp":
         assert response.text.split() == ["42", "source-of-it"]  # run, as it should be
@@ -81,6 +84,18 @@ def test_sources_are_not_sent(project: Project, name: str) -> None:
     assert "42" not in response.text
     if kind == "psp":
         assert response.status == 403
+
+
+def test_htaccess_files_are_not_read(project: Project) -> None:
+    file = project.root / "public" / "uploads" / ".htaccess"
+    file.write_text("SetHandler mod_python\n")
+    try:
+        response = get(project.port, "/uploads/a%20b.png")
+        assert (response.status, response.text) == (200, CODE)
+        assert "SetHandler" not in get(project.port, "/uploads/.htaccess").text
+    finally:
+        file.unlink()
+    assert "not allowed here" not in project.log
 
 
 def test_the_start_page_answers(project: Project) -> None:

@@ -29,7 +29,7 @@ _MODULES = (
 )
 
 # Names of files that hold code, or did until an editor kept a copy: never sent as they are.
-_CODE = r"\.(py[a-z]?|psp_?|inc)([._~].*)?$|~$|\.(bak|orig|rej|save|swo|swp)$"
+_CODE = r"\.(py[a-z0-9]?|psp|inc)([^a-z0-9/].*)?$|~$|\.(bak|orig|rej|save|swo|swp)$"
 # What is below a directory or file whose name begins with a dot, but for that of RFC 8615.
 _DOTTED = r"/\.(?!well-known/)"
 
@@ -180,6 +180,8 @@ class _Options:
             d.ServerName("127.0.0.1"),
             d.Listen(self.listen),
             d.DocumentRoot(_path(self.root / self.htdocs)),
+            Comment("Else httpd looks for .htaccess files, and one that is uploaded makes a directory fail"),
+            d.Directory("/", d.AllowOverride("None")),
             d.TypesConfig(_path(f"{self.conf}/mime.types")),
             d.LogFormat(_COMBINED),
             d.CustomLog(f"{_path(f'{self.logs}/access_log')} combined"),
@@ -223,7 +225,7 @@ class _Options:
     def _files(self) -> list[Node]:
         """Say which files of the site are run, which are sent as they are, and which are neither."""
         # m#...# instead of slashes; the name only, since the directories above it are not ours.
-        code = rf"%{{REQUEST_FILENAME}} =~ m#(?i)/[^/]*({_CODE})#"
+        code = rf"%{{REQUEST_FILENAME}} =~ m#(?is)/[^/]*({_CODE})#"
         dotted = f"%{{REQUEST_URI}} =~ m#{_DOTTED}#"
         if self.handler.split()[0] != "mod_python.psp":
             return [
