@@ -369,6 +369,26 @@ class TestFailures:
         assert status == 2
         assert "Usage: mod_python serve" in output
 
+    def test_a_warning_is_not_taken_for_the_cause(self, serve: Serve) -> None:
+        needs.program("openssl")
+        port = free_port()
+        # mod_ssl warns of a certificate for another name, before mod_python refuses the second host.
+        config = f"""
+            <VirtualHost 127.0.0.1:{port}>
+            ServerName one.example
+            </VirtualHost>
+            <VirtualHost 127.0.0.1:{port}>
+            ServerName two.example
+            PythonConnectionHandler ${{CONFIG_DIR}}/echo.py
+            </VirtualHost>
+            """
+        serve.write("echo.py", ECHO)
+        serve.write("site.conf", config)
+        status, output = serve.fail("site.conf", "--tls-self-signed", *listen(port))
+        assert status == 1
+        (line,) = [line for line in output.splitlines() if "httpd ended at start" in line]
+        assert re.search(r"exit status 1: PythonConnectionHandler .* can never run", line)
+
     def test_code_is_not_run_by_the_command(self, serve: Serve) -> None:
         serve.write("touchy/__init__.py", "raise SystemExit('imported')")
         serve.write("touchy/app.py", "raise SystemExit('imported')\ndef handler(req): pass\n")

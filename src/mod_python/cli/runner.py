@@ -48,6 +48,9 @@ _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?P<module>[\w-]*):(?P<level>\w+) ")
 
+# Levels of messages that may say why it did not start.
+_SERIOUS = ("emerg", "alert", "crit", "error")
+
 # httpd logs its notices at any LogLevel. The banner has said it all: started, stopped, and
 # the command line of a program nobody typed.
 _CHATTER = re.compile(r"\bAH0(0489|0292|0163|0094|0491|0295|0169|0493|0297|0171): ")
@@ -175,9 +178,16 @@ class _Loop:
             return taken
         # The cause comes first; what follows ("Configuration Failed", "Unable to
         # open logs") are consequences.
-        causes = [line for line in self._log.held if re.search(r":(emerg|alert|crit|error) |^\w", line)]
+        # What httpd says before it has a log has no time; its warnings have one, and are no cause.
+        causes = [
+            line
+            for line in self._log.held
+            if ((head := _LINE.match(line)) is None and re.match(r"\w", line))
+            or (head is not None and head["level"] in _SERIOUS)
+        ]
         status = describe_status(self._process.returncode)
-        text = _LINE.sub("", causes[0]) if causes else "no message"
+        # Without time, level and process.
+        text = re.sub(rf"^{_LINE.pattern}(\d+ )?", "", causes[0]) if causes else "no message"
         return StartError(f"httpd ended at start with {status}: {text}")
 
 
