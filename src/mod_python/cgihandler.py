@@ -200,16 +200,29 @@ def compiled(path: str) -> CodeType:
 def run(code: CodeType, module: ModuleType) -> None:
     """Execute a script in its module, and see that all of its output is out.
 
+    A process that the script has forked ends here, as it would with a script that is a program: only the first
+    one answers the request.
+
     Args:
         code: the script.
         module: its ``__main__``.
     """
     namespace = module.__dict__
+    process = os.getpid()
+    status = 0
     try:
         exec(code, namespace)
     except SystemExit as exc:
         if exc.code is not None and not isinstance(exc.code, int):
             print(exc.code, file=sys.stderr, flush=True)
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except BaseException as exc:
+        if os.getpid() == process:
+            raise
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+        status = 1
+    if os.getpid() != process:
+        os._exit(status & 0xFF)
     # A stream that the script has put around ours may hold something, until it goes.
     if sys.stdout is not None and sys.stdout.__class__ is not _Stream:
         sys.stdout.flush()

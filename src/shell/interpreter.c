@@ -176,6 +176,24 @@ static int attach(mp_interp *interp, mp_entry *e)
     return 1;
 }
 
+/* A process that Python code has forked is a copy of this child, with its
+ * connections, and must not go on as one: it would answer the same client, and
+ * take new ones. */
+static volatile sig_atomic_t forked;
+
+static void note_fork(void)
+{
+    forked = 1;
+}
+
+static void end_forked(void)
+{
+    ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server,
+                 "mod_python: a process that a handler has forked came back from it, and "
+                 "is ended; end it with os._exit(), or start a program with subprocess");
+    _exit(1);
+}
+
 static void detach(mp_entry *e)
 {
     mp_thread *t = e->thread;
@@ -190,8 +208,11 @@ static void detach(mp_entry *e)
     t->inside--;
     MP_COUNT(leaves, 1);
     leave_gate();
-    if (t->inside == 0)
+    if (t->inside == 0) {
+        if (forked)
+            end_forked();
         mp_signals_look();
+    }
 }
 
 /* ---- making an interpreter ---------------------------------------------- */
@@ -583,6 +604,7 @@ void mp_python_child_init(apr_pool_t *pchild, server_rec *s)
                      "mod_python: no thread-specific key left in this process");
         return;
     }
+    pthread_atfork(NULL, NULL, note_fork);
     main_interp = mp_interp_get("main_interpreter");
     t = mp_this_thread();
     if (!main_interp || !t || !start_python(pchild))
