@@ -230,6 +230,10 @@ def by_decorator(req):
     return "by decorator"
 
 
+behind_partial = functools.partial(by_decorator)
+behind_two = functools.partial(decorated(functools.partial(by_decorator)))
+
+
 def constant(req):
     __auth__ = 1
     __access__ = ("ann",)
@@ -295,6 +299,15 @@ class Page:
 
 page = Page()
 gives_page = lambda req: page
+object_behind_partial = functools.partial(page)
+
+
+class Holder:
+    @publish(auth=users)
+    def method(self, req):
+        return "method"
+
+method_behind_partial = functools.partial(Holder().method)
 
 
 @publish(auth=lambda req, user, password: password == "class")
@@ -652,6 +665,16 @@ def test_other_schemes_are_no_credentials(server: Server) -> None:
         ("by_decorator", "ann", "ann", 200),
         ("by_decorator", "eve", "eve", 403),
         ("by_decorator", "ann", "bob", 401),
+        ("behind_partial", "ann", "ann", 200),
+        ("behind_partial", "eve", "eve", 403),
+        ("behind_partial", "ann", "bob", 401),
+        ("behind_two", "ann", "ann", 200),
+        ("behind_two", "ann", "bob", 401),
+        ("method_behind_partial", "ann", "secret", 200),
+        ("method_behind_partial", "ann", "x", 401),
+        ("object_behind_partial", "ann", "page", 200),
+        ("object_behind_partial", "bob", "page", 403),
+        ("object_behind_partial", "ann", "x", 401),
         ("constant", "ann", "anything", 200),
         ("constant", "bob", "anything", 403),
         ("denied", "ann", "", 403),

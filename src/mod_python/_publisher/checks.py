@@ -122,14 +122,21 @@ class Visitor:
         """Apply what stands nested in functions that this one stands for.
 
         A decorator must not take off the lock of what it decorates.  Attributes
-        are not looked at, as decorators copy them.
+        are not looked at there, as decorators copy them; `partial` does not.
         """
         for _ in range(_MOST_WRAPPED):
+            copies = not isinstance(obj, (partial, partialmethod))
             obj = _inner(obj)
             if obj is None:
                 return
+            if not copies:
+                rules = [getattr(obj, name, _MISSING) for name in nested.NAMES]
+                if any(rule is not _MISSING for rule in rules):
+                    self._apply(*rules)
             if isinstance(obj, FunctionType):
                 self._apply_nested(obj)
+            elif not copies:
+                self.call(obj)
         raise plain(RuntimeError(f"more than {_MOST_WRAPPED} functions are wrapped in one another"))
 
     def _apply_nested(self, function: FunctionType) -> None:
