@@ -28,6 +28,12 @@ TEXTS = (
     "{'client_secret': b'PASSWORD'}",
     "/callback?state=1&access_token=PASSWORD&x=2",
     "api_key = PASSWORD",
+    "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=PASSWORD==;",
+    "signing_key='PASSWORD'",
+    "dict(user='u', pw='PASSWORD')",
+    'password = """PASSWORD"""',
+    "password = '''PASSWORD's'''",
+    "pysid=PASSWORD",
     "Authorization: Basic UEFTU1dPUkQ=",
     "{'Authorization': 'Basic UEFTU1dPUkQ='}",
     "Authorization: Digest username=u, response=PASSWORD",
@@ -48,6 +54,8 @@ PLAIN = (
     "Basic authentication failed",
     "the password is wrong",
     "compass=north",
+    "pwned=no",
+    "key=value",
 )
 NAMES = (
     *("Authorization", "Proxy-Authorization", "Cookie", "HTTP_COOKIE", "db.Password", "PGPASSWORD", "MYSQL_PWD"),

@@ -25,9 +25,13 @@ _ENDS = ("_pwd", "_pw", "_pass", "_key", "_salt", "_jwt", "_psk", "_pin", "_otp"
 # Each pattern is bounded, so that a long text of a client does not take long.
 _NAME = (
     r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|secret|token|credentials?|private[-_]?key|api[-_]?key"
-    r"|access[-_]?key|(?<![a-z])pass|session[-_]?id)"
+    r"|(?:access|account|signing|encryption|master|hmac)[-_]?key|(?<![a-z])pass|(?<![a-z])pw(?![a-z])"
+    r"|session[-_]?id|(?<![a-z])pysid)"
 )
-_QUOTED = r"""(?:b|r|f|u)?(?:"(?:[^"\\\n]|\\.){0,4096}"|'(?:[^'\\\n]|\\.|''){0,4096}')"""
+_QUOTED = (
+    r"""(?:b|r|f|u)?(?:"{3}(?:(?!"{3})[^\n]){0,4096}"{3}|'{3}(?:(?!'{3})[^\n]){0,4096}'{3}"""
+    r"""|"(?:[^"\\\n]|\\.){0,4096}"|'(?:[^'\\\n]|\\.|''){0,4096}')"""
+)
 _ASSIGNED = rf"""({_NAME}[\w.-]{{0,64}}(?<!error)(?<!exception)(?<!warning)["'\]]{{0,2}}\s{{0,8}}(?:=>?|:)\s{{0,8}})"""
 
 _URL = re.compile(r"""(://[^\s/?#@:'"<>]{0,256}):[^\s'"<>]{0,1024}@""")
