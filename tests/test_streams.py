@@ -479,6 +479,21 @@ def test_aiosmtpd(kit: Kit, with_tls: bool) -> None:
         assert (code, text) == (250, b"60014 bytes for ['b@example.org'], %s" % str(with_tls).encode())
 
 
+def test_the_writer_does_not_begin_tls(kit: Kit) -> None:
+    """The reader may hold text that came before: it must not count as said inside TLS."""
+    body = """
+    reader, writer = conn.streams()
+    await reader.readline()
+    try:
+        await writer.start_tls(context(CERT, KEY))
+    except RuntimeError as error:
+        writer.write(str(error).encode())
+    """
+    sock = kit.open(body)
+    sock.sendall(b"STARTTLS\nINJECTED\n")
+    assert receive_all(sock).endswith(b"call await conn.start_tls(context) before conn.streams()")
+
+
 def test_asyncios_tls_over_the_transport(kit: Kit) -> None:
     """loop.start_tls() of asyncio's loop; uvloop's takes its own transports only."""
     if kit.loop == "uvloop":

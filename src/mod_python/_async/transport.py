@@ -361,7 +361,22 @@ def streams(conn: Any, limit: int) -> tuple[asyncio.StreamReader, asyncio.Stream
     transport = ConnectionTransport(conn, protocol)
     transport.begin()
     reader._mp_peer = True  # type: ignore[attr-defined]
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+    return reader, _Writer(transport, protocol, reader, loop)
+
+
+class _Writer(asyncio.StreamWriter):
+    """The writer of a connection."""
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: what the reader holds would count as said inside TLS, and this would begin it as a client.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(
+            "TLS cannot begin over streams: what the client has sent in plain text would stay in the reader; "
+            "call await conn.start_tls(context) before conn.streams()"
+        )
 
 
 async def run_protocol(conn: Any, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.BaseProtocol:
