@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mod_python.testing import Server
+from tests.scripted import receive_all, receive_exactly
 from tests.servers import running
 
 HANDLERS = """
@@ -27,6 +28,29 @@ def handler(req):
     req.headers_out["X-Child"] = str(pid)
     req.write("%d" % (os.waitpid(pid, 0)[1] >> 8))
     return apache.OK
+
+def ordinary(conn):
+    how = conn.readline()
+    conn.write(b"once ")
+    pid = os.fork()
+    if pid == 0:
+        if how == b"exits\\n":
+            sys.exit(7)
+        return apache.OK
+    conn.write(b"%d\\n" % (os.waitpid(pid, 0)[1] >> 8))
+    conn.write(conn.readline())
+    return apache.OK
+
+async def coroutine(conn):
+    how = await conn.readline()
+    conn.write(b"once ")
+    pid = os.fork()
+    if pid == 0:
+        if how == b"exits\\n":
+            sys.exit(7)
+        return
+    conn.write(b"%d\\n" % (os.waitpid(pid, 0)[1] >> 8))
+    conn.write(await conn.readline())
 """
 SCRIPT = """
 import os, sys
@@ -44,6 +68,12 @@ else:
     print(os.waitpid(pid, 0)[1] >> 8)
 """
 CONFIG = """
+<VirtualHost *:${PORT2}>
+    PythonConnectionHandler ${SITE}/forks.py::ordinary
+</VirtualHost>
+<VirtualHost *:${PORT3}>
+    PythonConnectionHandler ${SITE}/forks.py::coroutine
+</VirtualHost>
 <Location "/handler">
     SetHandler mod_python
     PythonHandler ${SITE}/forks.py
@@ -59,7 +89,7 @@ MESSAGE = "a process that a handler has forked came back from it"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running(CONFIG, files={"forks.py": HANDLERS, "cgi/forks.py": SCRIPT}, processes=1) as server:
+    with running(CONFIG, files={"forks.py": HANDLERS, "cgi/forks.py": SCRIPT}, processes=1, listen=3) as server:
         yield server
 
 
@@ -77,6 +107,21 @@ def test_a_forked_process_does_not_leave_the_handler(server: Server, how: str) -
     response = server.get(f"/handler?{how}")
     assert (response.status, response.text) == (200, "1")
     assert not os.path.exists(f"/proc/{response.headers['X-Child']}")
+    assert server.error_log.count(MESSAGE) == reported + 1
+    assert is_quiet(server, before)
+
+
+@pytest.mark.parametrize("how", ["returns", "exits"])
+@pytest.mark.parametrize("kind", [1, 2], ids=["ordinary", "coroutine"])
+def test_nor_does_it_leave_a_connection_handler(server: Server, kind: int, how: str) -> None:
+    server.allow(r"SystemExit")
+    before = server.children()
+    reported = server.error_log.count(MESSAGE)
+    with server.connect(kind) as client:
+        client.sendall(how.encode() + b"\n")
+        assert receive_exactly(client, 7) == b"once 1\n"
+        client.sendall(b"goes on\n")  # in the one child that is left
+        assert receive_all(client) == b"goes on\n"
     assert server.error_log.count(MESSAGE) == reported + 1
     assert is_quiet(server, before)
 

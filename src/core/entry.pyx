@@ -90,6 +90,7 @@ cdef class Entry:
         try:
             status = self.run_connection_handler(conn, handlers[0])
         finally:
+            mp_end_if_forked()
             if not conn.handed_over:
                 conn.finish(status == DECLINED)
             conn._hlist = None
@@ -142,6 +143,7 @@ cdef class Entry:
             if call.phase == MP_ACCESS and call.list != NULL and call.list.handlers[0].silent:
                 call.absent = self.dispatcher.absent_guards(configured)
         finally:
+            mp_end_if_forked()
             call.rest = req.end()
         if status > 0:
             status = req.final_status(status)

@@ -617,6 +617,7 @@ cdef extern from "shell.h" nogil:
     void mp_gate_in() nogil
     int MP_WAIT_STOP
     int mp_wait_readable(int, int) nogil
+    void mp_end_if_forked() nogil
     ctypedef struct mp_loop:
         int wake_fd
         int poll_fd

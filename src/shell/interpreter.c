@@ -186,8 +186,10 @@ static void note_fork(void)
     forked = 1;
 }
 
-static void end_forked(void)
+void mp_end_if_forked(void)
 {
+    if (!forked)
+        return;
     ap_log_error(APLOG_MARK, APLOG_ERR, 0, py.server,
                  "mod_python: a process that a handler has forked came back from it, and "
                  "is ended; end it with os._exit(), or start a program with subprocess");
@@ -209,8 +211,7 @@ static void detach(mp_entry *e)
     MP_COUNT(leaves, 1);
     leave_gate();
     if (t->inside == 0) {
-        if (forked)
-            end_forked();
+        mp_end_if_forked();
         mp_signals_look();
     }
 }

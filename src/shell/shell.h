@@ -428,6 +428,10 @@ const char *mp_other_tls(conn_rec *c);
 #define MP_WAIT_STOP (-2)
 MP_API int mp_wait_readable(int fd, int timeout_ms);
 
+/* After a handler: end this process if it is one that the handler has forked,
+ * before it sends what the connection holds. */
+MP_API void mp_end_if_forked(void);
+
 void mp_register_end_hooks(void);
 
 /* ------------------------------------------------------------------------

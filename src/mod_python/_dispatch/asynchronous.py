@@ -23,6 +23,7 @@ Settings, in the server's configuration (PythonOption):
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from time import monotonic
@@ -75,6 +76,7 @@ class Loop:
         from mod_python import _core, apache
 
         self.name = dispatcher.name
+        self.process = os.getpid()
         options = apache.main_server.get_options()
         self.kind, self.loop = _new_loop(options.get("mod_python.async.loop", "auto"))
         self.threshold = _seconds(options.get("mod_python.async.slow_callback", "1"))
@@ -355,6 +357,13 @@ async def _serve(conn: Any) -> None:
         except BaseException as exc:
             if not isinstance(exc, ConnectionClosed) or not _is_gone(conn):
                 report.connection(conn, handler, dispatcher.name, exc)
+        if os.getpid() != loop.process:
+            # A copy of this child with all of its connections, which must not go on as one; see `detach` of the shell.
+            conn.log_error(
+                "mod_python: a process that a handler has forked came back from it, and is ended; "
+                "end it with os._exit(), or start a program with subprocess"
+            )
+            os._exit(1)
         if conn._transport is not None:
             conn._transport.finish()
         # httpd's Timeout bounds this, or the connection's write_timeout.
