@@ -34,6 +34,8 @@ TEXTS = (
     'password = """PASSWORD"""',
     "password = '''PASSWORD's'''",
     "pysid=PASSWORD",
+    "ghp_PASSWORD0123456789",
+    "sk_live_PASSWORD0123456789",
     "Authorization: Basic UEFTU1dPUkQ=",
     "{'Authorization': 'Basic UEFTU1dPUkQ='}",
     "Authorization: Digest username=u, response=PASSWORD",
@@ -88,6 +90,22 @@ def test_names() -> None:
     assert _secrets.hide("Cookie", "a=1") == _secrets.HIDDEN
     assert _secrets.hide("Host", "localhost") == "localhost"
     assert _secrets.hide("Cookie", None) is None
+
+
+def test_tracebacks_of_groups_and_strings_in_sources() -> None:
+    text = """\
+  + Exception Group Traceback (most recent call last):
+  |   File "/srv/app/page.py", line 1, in page
+  |     open("/file?token=PASSWORD", password=given)
+  | ExceptionGroup: two (1 sub-exception)
+  +-+---------------- 1 ----------------
+    | ValueError: password=PASSWORD
+    +------------------------------------
+"""
+    shown = _secrets.hide_in_traceback(text)
+    assert not seen(shown)
+    assert '  |     open("/file?token=(not shown)", password=given)\n' in shown
+    assert "    | ValueError: password=(not shown)\n" in shown
 
 
 def test_what_stays_of_a_url() -> None:

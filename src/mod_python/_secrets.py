@@ -20,7 +20,7 @@ _WORDS = (
     *("sessionid", "db_pass", "dbpass", "user_pass", "smtp_pass", "mail_pass"),
 )
 # Names, or their last words. PWD and OLDPWD alone are directories.
-_ENDS = ("_pwd", "_pw", "_pass", "_key", "_salt", "_jwt", "_psk", "_pin", "_otp", "_sid")
+_ENDS = ("_pwd", "_pw", "_pass", "_key", "_salt", "_jwt", "_psk", "_pin", "_otp", "_sid", "_auth", "_pat")
 
 # Each pattern is bounded, so that a long text of a client does not take long.
 _NAME = (
@@ -50,6 +50,11 @@ _SCHEME = re.compile(
 )
 _PAIR = re.compile(_ASSIGNED + rf"(?!{re.escape(HIDDEN)})(?:{_QUOTED}|[^\s&;,'\"]{{1,4096}})", re.IGNORECASE)
 _LITERAL = re.compile(_ASSIGNED + _QUOTED, re.IGNORECASE)
+_STRING = re.compile(_QUOTED)
+# What stands before the lines of an exception in a group.
+_OF_GROUP = re.compile(r" {0,200}\| ")
+# Tokens that say by their beginning what they are: of GitHub, GitLab, Stripe, Slack.
+_TOKEN = re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|[rs]k_(?:live|test)_|xox[a-z]-)[\w-]{8,255}")
 _JWT = re.compile(r"\beyJ[\w-]{8,4096}\.[\w-]{8,4096}\.[\w-]{0,4096}")
 _PEM = re.compile(r"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)[^-]{0,16384}")
 
@@ -97,10 +102,18 @@ def hide_in_traceback(text: str) -> str:
     Args:
         text: the traceback.
     """
-    return "\n".join(
-        _LITERAL.sub(_keep_first, _hide_shapes(line, headers=False)) if line.startswith("    ") else hide_in(line)
-        for line in _PEM.sub(rf"\1{HIDDEN}", text).split("\n")
-    )
+    lines = []
+    for line in _PEM.sub(rf"\1{HIDDEN}", text).split("\n"):
+        found = _OF_GROUP.match(line)
+        margin = found[0] if found else ""
+        line = line[len(margin) :]
+        lines.append(margin + (_hide_in_source(line) if line.startswith("    ") else hide_in(line)))
+    return "\n".join(lines)
+
+
+def _hide_in_source(line: str) -> str:
+    line = _LITERAL.sub(_keep_first, _hide_shapes(line, headers=False))
+    return _STRING.sub(lambda match: _PAIR.sub(_keep_first, match[0]), line)
 
 
 def _hide_shapes(text: str, headers: bool = True) -> str:
@@ -108,6 +121,7 @@ def _hide_shapes(text: str, headers: bool = True) -> str:
     text = _TOKEN_URL.sub(rf"\1{HIDDEN}@", text)
     text = _PEM.sub(rf"\1{HIDDEN}", text)
     text = _JWT.sub(HIDDEN, text)
+    text = _TOKEN.sub(HIDDEN, text)
     text = _SCHEME.sub(_keep_first, text)
     if headers:
         text = _HEADER.sub(rf"\1\2{HIDDEN}", text)
