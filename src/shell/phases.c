@@ -233,6 +233,22 @@ static int keeps_user(mp_phase phase, int status)
     }
 }
 
+/* Whether access to a request was granted when a phase runs.  What a handler redirects
+ * before that has to be asked for on its own (guards.c). */
+static int is_checked(mp_phase phase)
+{
+    switch (phase) {
+    case MP_TYPE:
+    case MP_FIXUP:
+    case MP_CONTENT:
+    case MP_LOG:
+    case MP_CLEANUP:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 /* Whether two lists name the same handlers, as those of a PythonHandlerModule do. */
 static int is_like(const mp_hlist *one, const mp_hlist *other)
 {
@@ -274,8 +290,13 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
 {
     mp_call call = { .phase = phase, .r = r, .c = r->connection, .list = list, .ext = ext };
     mp_user before = mp_user_before(r);
-    int status = mp_python_call(interp, MP_CALL_REQUEST, &call);
+    int checked = is_checked(phase), status;
 
+    if (!checked)
+        mp_note_request(r)->unchecked = 1;
+    status = mp_python_call(interp, MP_CALL_REQUEST, &call);
+    if (!checked)
+        mp_note_request(r)->unchecked = 0;
     if (!keeps_user(phase, status))
         mp_take_back_user(r, before);
     if (call.absent)
