@@ -41,6 +41,20 @@ def handler(req):
 def same(filt):
     filt.pass_on()
 
+def encoding(filt):
+    filt.req.headers_out["Transfer-Encoding"] = "chunked"
+    doubled(filt)
+
+def interim(filt):
+    filt.req.status = 100
+    doubled(filt)
+
+def short(filt):
+    filt.req.headers_out["Content-Length"] = "9"
+    filt.write(filt.read(3))
+    filt.flush()
+    doubled(filt)
+
 def doubled(filt):
     while data := filt.read():
         filt.write(data * 2)
@@ -67,6 +81,9 @@ ScriptSock cgid.sock
 DocumentRoot "${SITE}/docs"
 PythonPath "['${SITE}']+sys.path"
 PythonOutputFilter handlers::doubled DOUBLED
+PythonOutputFilter handlers::encoding ENCODING
+PythonOutputFilter handlers::interim INTERIM
+PythonOutputFilter handlers::short SHORT
 PythonAccessHandler handlers
 Timeout 20
 <Directory "${SITE}/docs">
@@ -85,6 +102,15 @@ Timeout 20
 </Location>
 <Files "encoded.txt">
     PythonFixupHandler handlers
+</Files>
+<Files "encoding.txt">
+    SetOutputFilter ENCODING
+</Files>
+<Files "interim.txt">
+    SetOutputFilter INTERIM
+</Files>
+<Files "short.txt">
+    SetOutputFilter SHORT
 </Files>
 <Location "/proxied">
     ProxyPass "http://127.0.0.1:${BACKEND}"
@@ -137,6 +163,9 @@ def server() -> Iterator[Server]:
     files: dict[str, str | bytes] = {
         "handlers.py": HANDLERS,
         "docs/encoded.txt": "a file",
+        "docs/encoding.txt": "a file",
+        "docs/interim.txt": "a file",
+        "docs/short.txt": "a file longer",
         "docs/script.cgi": SCRIPT,
         "docs/parsed.shtml": 'a <!--#echo var="REQUEST_METHOD" --> page',
     }
@@ -176,6 +205,19 @@ def test_a_long_cgi_script(server: Server) -> None:
 def test_files(server: Server, path: str, method: str) -> None:
     found = probe(server, path, method=method)
     assert found.body == (b"" if method == "HEAD" else b"a file" if path == "/encoded.txt" else b"a GET page")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_file_of_which_only_a_filter_is_python(server: Server, method: str) -> None:
+    """httpd makes the response to a file at once, and calls the filter when it has made the end."""
+    found = probe(server, "/encoding.txt", method=method)
+    assert (found.status, found.body) == (200, b"" if method == "HEAD" else b"a filea file")
+    assert probe(server, "/interim.txt", method=method).status == 500
+
+
+def test_a_file_of_which_a_filter_sends_too_much(server: Server) -> None:
+    found = probe(server, "/short.txt")
+    assert (found.status, found.body, found.complete) == (200, b"a file lo", True)
 
 
 @pytest.mark.parametrize("path", ["/page", "/flushed"])

@@ -307,7 +307,9 @@ void mp_frame(request_rec *r)
 {
     const ap_filter_t *f;
 
-    if (r->main || r->assbackwards || r->sent_bodyct || r->eos_sent)
+    /* Not eos_sent: httpd sets that before it gives a response that is made at once, such as a
+     * file, to the first filter, which may be Python's and have a part in it only now. */
+    if (r->main || r->assbackwards || r->sent_bodyct)
         return;
     for (f = r->output_filters; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = f->next) {
         if (mp_is_framing(f))
