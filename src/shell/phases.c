@@ -249,6 +249,22 @@ static int is_checked(mp_phase phase)
     }
 }
 
+/* What a phase comes to, after a handler that may have made the response.  If it has
+ * redirected the request, there is a response, whatever the handler returns: httpd must
+ * not make another one.  If it has written nothing, the head leaves at the end of the
+ * request, perhaps before httpd asks for filters. */
+static int after_response(request_rec *r, mp_phase phase, int status)
+{
+    if (phase == MP_LOG || phase == MP_CLEANUP)
+        return status;
+    if (r->next && (status == DECLINED
+                    || (status == OK && phase != MP_CONTENT && phase != MP_QUICK)))
+        return DONE;
+    if (status == DONE && !r->next && !r->eos_sent)
+        mp_frame(r);
+    return status;
+}
+
 /* Whether two lists name the same handlers, as those of a PythonHandlerModule do. */
 static int is_like(const mp_hlist *one, const mp_hlist *other)
 {
@@ -315,7 +331,7 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
         }
         apr_brigade_cleanup(call.rest);
     }
-    return status;
+    return after_response(r, phase, status);
 }
 
 static int run_added(request_rec *r, mp_phase phase, const mp_interp *except, int status)
