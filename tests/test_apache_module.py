@@ -83,7 +83,7 @@ def test_log_error_outside_httpd(capsys: pytest.CaptureFixture[str]) -> None:
     apache.log_error(None)
     apache.log_error("one\ntwo", apache.APLOG_INFO)
     apache.log_error(ValueError("three"))
-    assert capsys.readouterr().err == "one\ntwo\nthree\n"
+    assert capsys.readouterr().err == "one\n    two\nthree\n"
 
 
 def test_exceptions_are_what_python_code_expects() -> None:

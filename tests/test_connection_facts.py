@@ -221,7 +221,7 @@ def test_any_text_is_one_harmless_line(kit: Scripted, text: str, logged: str) ->
 def test_several_lines_are_several_entries(kit: Scripted) -> None:
     mark = kit.mark()
     assert kit.run(r"conn.log_error('one\ntwo')") == b""
-    assert [record.message.rpartition("] ")[2] for record in kit.since(mark)] == ["one", "two"]
+    assert [record.message.rpartition("] ")[2] for record in kit.since(mark)] == ["one", "    two"]
 
 
 def test_a_long_message_is_logged_in_full(kit: Scripted) -> None:

@@ -55,6 +55,12 @@ def may(req, arguments):
     note("require", req)
     return not req.filename.endswith(".secret")
 
+def away(req):
+    if req.filename.endswith("away.txt"):
+        req.internal_redirect("/open.txt")
+        return apache.DONE
+    return apache.DECLINED
+
 def handler(req):
     req.content_type = "text/plain"
     req.write("%s %s" % (req.user, req.ap_auth_type))
@@ -72,6 +78,7 @@ FILES = {
     "h/index.txt": "index",
     "h/index.show": "",
     "h/open.txt": "open",
+    "h/away.txt": "away",
     "h/a.secret": "SECRET",
     "h/sorry.html": "so sorry",
     "h/page.shtml": '<!--#include virtual="open.txt" -->',
@@ -197,3 +204,30 @@ def test_error_page_of_a_module_that_authenticates_is_guarded() -> None:
         assert (response.status, "so sorry" in response.text) == (401, False)
         assert response.headers.get_all("WWW-Authenticate") == ['Basic realm="realm"']
         assert get(server, "/").text == "index"
+
+
+@pytest.mark.parametrize(
+    "directive", ["PythonInitHandler", "PythonHeaderParserHandler", "PythonAccessHandler", "PythonAuthenHandler"]
+)
+def test_redirect_before_the_login_needs_the_login(directive: str) -> None:
+    """httpd skips the password for a redirect within a section, for it takes the first request for checked."""
+    with site(f"{FILE}{directive} ${{SITE}}/guards.py::away") as server:
+        for password in (None, "wrong"):
+            assert [get(server, path, password).status for path in ("/away.txt", "/open.txt")] == [401, 401]
+        assert get(server, "/away.txt").text == "open"
+
+
+def test_redirect_after_the_login_takes_it_over() -> None:
+    lines = FILE.replace("AuthBasicProvider file", "AuthBasicProvider python\nPythonAuthnProvider ${SITE}/guards.py")
+    with site(f"{lines}PythonFixupHandler ${{SITE}}/guards.py::away") as server:
+        assert get(server, "/away.txt", None).status == 401
+        assert get(server, "/away.txt").text == "open"
+        assert [line for line in seen(server) if "password" in line] == ["password first away.txt good"]
+
+
+def test_error_page_after_an_early_refusal_is_shown() -> None:
+    """Only what a handler itself redirects is asked for again."""
+    lines = f"{FILE}ErrorDocument 403 /sorry.html\nPythonHeaderParserHandler ${{SITE}}/guards.py::lenient"
+    with site(lines) as server:
+        response = get(server, "/open.txt", None)
+        assert (response.status, response.text) == (403, "so sorry")

@@ -8,6 +8,8 @@ import pytest
 
 from mod_python.testing import Server
 from tests.content_site import exchange, get, reported, site
+from tests.servers import running
+from tests.strict_client import Response, responses
 
 HANDLERS = r'''
 import time
@@ -179,7 +181,7 @@ def test_row_6_30_headers_of_the_second(server: Server) -> None:
     assert response.headers["X-Second"] == "2"
 
 
-@pytest.mark.parametrize("args", ["", "-2", "302", "404", "raise"])
+@pytest.mark.parametrize("args", ["", "-1", "-2", "302", "404", "raise"])
 @pytest.mark.parametrize("prefix", ["", "/debug"])
 def test_nothing_follows(server: Server, prefix: str, args: str) -> None:
     raw = exchange(server, get(f"{prefix}/after?{args}"))
@@ -245,3 +247,81 @@ def test_to_another_interpreter() -> None:
         assert server.get("/to?/plain").text == "plain"
         response = server.get("/unqueued")
         assert response.text == "prev0 own0 prev1 own1 prev2 own2 last"
+
+
+EARLY = """
+from mod_python import apache
+
+def away(req):
+    if req.prev is None and req.uri != "/second":
+        req.internal_redirect("/login.txt")
+        return int(req.args)
+    return apache.DECLINED
+
+def second(req):
+    req.write("second")
+    return apache.OK
+
+def interim(req):
+    if req.uri == "/second":
+        return apache.DECLINED
+    req.status = 100
+    return apache.DONE
+"""
+#: Directive -> whether it stands in a section.
+STEPS = {
+    "PythonQuickHandler": False, "PythonPostReadRequestHandler": False, "PythonTransHandler": False,
+    "PythonMapToStorageHandler": False, "PythonInitHandler": True, "PythonHeaderParserHandler": True,
+    "PythonAccessHandler": True, "PythonTypeHandler": True, "PythonFixupHandler": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=STEPS)
+def early(request: pytest.FixtureRequest) -> Iterator[tuple[str, Server]]:
+    line = request.param + " ${SITE}/early.py::"
+    inside = STEPS[request.param]
+    hosts = "".join(
+        f"""
+        <VirtualHost 127.0.0.1:${{{port}}}>
+            DocumentRoot ${{SITE}}/docs
+            {"" if inside else line + function}
+            <Directory ${{SITE}}/docs>
+                Require all granted
+                {line + function if inside else ""}
+            </Directory>
+            <Location /second>
+                SetHandler mod_python
+                PythonHandler ${{SITE}}/early.py::second
+            </Location>
+        </VirtualHost>
+        """
+        for port, function in (("PORT", "away"), ("PORT2", "interim"))
+    )
+    files = {"early.py": EARLY, "docs/secret.txt": "SECRET", "docs/login.txt": "log in"}
+    with running(hosts, files=files, listen=2) as server:
+        yield request.param, server
+
+
+def pipelined(server: Server, target: str, index: int = 0) -> list[Response]:
+    """Send two requests at once; return the responses, of which the second may be missing if the connection ended."""
+    data = f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with server.connect(index=index) as client:
+        client.sendall(data.encode())
+        found = responses(b"".join(iter(lambda: client.recv(65536), b"")), ["GET", "GET"])
+    assert [response.body for response in found[1:]] in ([], [b"second"])
+    return found
+
+
+@pytest.mark.parametrize("status", [0, -1, -2, 404])
+def test_nothing_follows_in_an_early_step(early: tuple[str, Server], status: int) -> None:
+    """What the client has asked for is not sent after what it was redirected to, whatever the handler returns."""
+    directive, server = early
+    found = pipelined(server, f"/secret.txt?{status}")
+    assert found[0].body == b"log in"
+    if directive != "PythonPostReadRequestHandler":  # httpd closes the connection after it
+        assert len(found) == 2
+
+
+def test_a_status_that_another_follows_does_not_end_a_request(early: tuple[str, Server]) -> None:
+    _, server = early
+    assert pipelined(server, "/secret.txt", 1)[0].status == 500

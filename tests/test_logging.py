@@ -92,6 +92,10 @@ def stderr(req):
     return apache.OK
 
 def handler(req):
+    if req.uri.startswith("/path"):
+        req.log_error(f"path {req.uri}")
+        req.write("fine")
+        return apache.OK
     result = globals()[req.uri.rpartition("/")[2]](req)
     req.write("fine")
     return result
@@ -186,18 +190,25 @@ def test_row_8_4_text(server: Server, name: str, expected: str | None) -> None:
             assert (record.module, record.level) == ("python", "error"), record.line
             assert re.fullmatch(r"[\t\x20-\x7e]*", record.line), record.line
             assert not record.line.startswith("[Sat Jan")
+        texts = [re.sub(r"^\[client [^]]*\] ", "", record.message) for record in records]
+        assert all(text.startswith("    ") for text in texts[1:]), texts
         if expected is not None:
             assert len(records) == 1
-            text = records[0].message
-            text = re.sub(r"^\[client [^]]*\] ", "", text)
-            assert text == expected
+            assert texts == [expected]
+
+
+def test_path_of_a_request_cannot_forge_an_entry(server: Server) -> None:
+    """A path may have line ends; what follows one is indented, as all that continues an entry."""
+    assert server.get("/path%0aforged-path").text == "fine"
+    record = server.wait_for_log("forged-path")
+    assert re.search(r"\]     forged-path$", server.log_records()[-1].line), record
 
 
 def test_long_text(server: Server) -> None:
     assert server.get("/long").text == "fine"
     for sink in ("req", "server", "apache"):  # a connection cuts it off, as httpd does
         records = between(server, f"begin-long-{sink}", f"end-long-{sink}")
-        text = "".join(re.sub(r"^\[client [^]]*\] ", "", record.message) for record in records)
+        text = "".join(re.sub(r"^(\[client [^]]*\] )? *", "", record.message) for record in records)
         assert text.count("x" * 1000) >= 49
         assert text.count("THE-END") == 2, (sink, len(records))
         assert all(len(record.line) < 8192 for record in records)

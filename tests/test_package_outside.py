@@ -104,7 +104,7 @@ apache.log_error(None)
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stderr == "one\ntwo\n"
+    assert done.stderr == "one\n    two\n"
 
 
 def test_every_module_of_the_child_is_light_at_its_head() -> None:

@@ -53,6 +53,22 @@ def late_html(req):
     return "</html>" + "x" * 120
 
 
+def no_such(req, name):
+    return "We have no " + name
+
+
+def no_such_bytes(req, name):
+    return b"We have no " + name.encode()
+
+
+def marked_html(req):
+    return "\\ufeff" + page
+
+
+def marked_html_bytes(req):
+    return b"\\xef\\xbb\\xbf\\n" + page.encode()
+
+
 def latin1(req):
     req.content_type = "text/plain; charset=ISO-8859-1"
     return "ü"
@@ -457,6 +473,11 @@ def test_head(server: Server) -> None:
         ("data", "text/plain", b"\x00\xff"),
         ("raw", "text/plain", b"\x00\xff"),
         ("late_html", "text/plain; charset=utf-8", b"</html>" + b"x" * 120),
+        # What a client has sent makes no page of a text.
+        ("no_such?name=%3Cp%3E%3C/html%3E", "text/plain; charset=utf-8", b"We have no <p></html>"),
+        ("no_such_bytes?name=%3Cp%3E%3C/html%3E", "text/plain", b"We have no <p></html>"),
+        ("marked_html", "text/html; charset=utf-8", "\ufeff<html><body>ü</body></HTML>\n \n".encode()),
+        ("marked_html_bytes", "text/html", b"\xef\xbb\xbf\n" + "<html><body>ü</body></HTML>\n \n".encode()),
         ("latin1", "text/plain; charset=ISO-8859-1", b"\xfc"),
         ("unnamed_charset", "text/x-thing; charset=utf-8", "ü".encode()),
         ("own_type_bytes", "application/octet-stream", b"bytes"),

@@ -16,7 +16,7 @@ from mod_python import apache
 from mod_python._dispatch import importer, report
 from mod_python._dispatch.dispatcher import Dispatcher
 from mod_python._dispatch.handler import Handler
-from mod_python._dispatch.lines import MAX_LINE, log_lines
+from mod_python._dispatch.lines import INDENT, MAX_LINE, log_lines, message_lines
 from tests.policy_fakes import FakeRequest
 
 
@@ -76,9 +76,16 @@ def test_lines(text: str, lines: list[str]) -> None:
 def test_long_lines_are_split_where_httpd_would_cut_them(char: str) -> None:
     text = char * 20_000
     lines = list(log_lines(text))
-    assert "".join(lines) == text
+    assert "".join(lines).replace(" ", "") == text
+    assert all(line.startswith(INDENT + char) for line in lines[1:])
     assert max(map(escaped_size, lines)) <= MAX_LINE
     assert min(map(escaped_size, lines[:-1])) > MAX_LINE - 16
+
+
+def test_only_the_first_line_of_a_message_begins_at_the_left() -> None:
+    assert list(message_lines("one\r\ntwo\n\nthree")) == ["one", "    two", "    ", "    three"]
+    lines = list(message_lines("a" * MAX_LINE + "forged"))
+    assert lines[1].startswith(INDENT)
 
 
 # -- what is logged ---------------------------------------------------------------------
@@ -116,6 +123,12 @@ def test_text_cannot_forge_log_lines(runner: Runner) -> None:
     """Every line is an entry of its own, with httpd's prefix; no line end gets through."""
     _, req = runner.run("def handler(req):\n    raise ValueError('a\\n[error] forged\\r\\nmore\\0')\n")
     assert [line for _, line in req.lines[-3:]] == ["ValueError: a", "    [error] forged", "    more\\x00"]
+
+
+def test_notes_of_an_exception_cannot_forge_log_lines(runner: Runner) -> None:
+    source = "def handler(req):\n    exc = ValueError('a')\n    exc.add_note('in b\\n[error] forged')\n    raise exc\n"
+    _, req = runner.run(source)
+    assert [line for _, line in req.lines[-3:]] == ["ValueError: a", "in b", "    [error] forged"]
 
 
 def test_frames_of_the_dispatcher_are_left_out(runner: Runner) -> None:

@@ -38,8 +38,28 @@ def handler(req):
     req.write(text, "flush" in req.uri)
     return apache.OK
 
+def begins(req):
+    # It sends a part, and leaves the rest to httpd.
+    req.set_content_length(60)
+    req.write("0123456789")
+    return apache.DECLINED
+
 def same(filt):
     filt.pass_on()
+
+def encoding(filt):
+    filt.req.headers_out["Transfer-Encoding"] = "chunked"
+    doubled(filt)
+
+def interim(filt):
+    filt.req.status = 100
+    doubled(filt)
+
+def short(filt):
+    filt.req.headers_out["Content-Length"] = "9"
+    filt.write(filt.read(3))
+    filt.flush()
+    doubled(filt)
 
 def doubled(filt):
     while data := filt.read():
@@ -67,6 +87,9 @@ ScriptSock cgid.sock
 DocumentRoot "${SITE}/docs"
 PythonPath "['${SITE}']+sys.path"
 PythonOutputFilter handlers::doubled DOUBLED
+PythonOutputFilter handlers::encoding ENCODING
+PythonOutputFilter handlers::interim INTERIM
+PythonOutputFilter handlers::short SHORT
 PythonAccessHandler handlers
 Timeout 20
 <Directory "${SITE}/docs">
@@ -75,6 +98,15 @@ Timeout 20
     AddHandler cgi-script .cgi
     AddType text/html .shtml
     AddOutputFilter INCLUDES .shtml
+</Directory>
+<Directory "${SITE}/docs/begun">
+    PythonFixupHandler handlers::begins
+    ErrorDocument 403 /page.txt
+</Directory>
+<Directory "${SITE}/docs/begun/content">
+    SetHandler mod_python
+    PythonHandler handlers::begins
+    PythonFixupHandler handlers
 </Directory>
 <LocationMatch "^/(second|page|flushed|deflated)">
     SetHandler mod_python
@@ -85,6 +117,15 @@ Timeout 20
 </Location>
 <Files "encoded.txt">
     PythonFixupHandler handlers
+</Files>
+<Files "encoding.txt">
+    SetOutputFilter ENCODING
+</Files>
+<Files "interim.txt">
+    SetOutputFilter INTERIM
+</Files>
+<Files "short.txt">
+    SetOutputFilter SHORT
 </Files>
 <Location "/proxied">
     ProxyPass "http://127.0.0.1:${BACKEND}"
@@ -137,12 +178,20 @@ def server() -> Iterator[Server]:
     files: dict[str, str | bytes] = {
         "handlers.py": HANDLERS,
         "docs/encoded.txt": "a file",
+        "docs/begun/file.txt": "a" * 100,
+        "docs/begun/forbidden.txt": "never seen",
+        "docs/begun/content/file.txt": "a" * 100,
+        "docs/page.txt": "b" * 100,
+        "docs/encoding.txt": "a file",
+        "docs/interim.txt": "a file",
+        "docs/short.txt": "a file longer",
         "docs/script.cgi": SCRIPT,
         "docs/parsed.shtml": 'a <!--#echo var="REQUEST_METHOD" --> page',
     }
     modules = ["mod_include", "mod_deflate", "mod_filter", "mod_proxy", "mod_proxy_http", "mod_cgid"]
     with backend() as port, running(CONFIG, files=files, modules=modules, defines={"BACKEND": str(port)}) as server:
         (server.site / "docs/script.cgi").chmod(0o755)
+        (server.site / "docs/begun/forbidden.txt").chmod(0)
         yield server
 
 
@@ -178,6 +227,33 @@ def test_files(server: Server, path: str, method: str) -> None:
     assert found.body == (b"" if method == "HEAD" else b"a file" if path == "/encoded.txt" else b"a GET page")
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_file_of_which_only_a_filter_is_python(server: Server, method: str) -> None:
+    """httpd makes the response to a file at once, and calls the filter when it has made the end."""
+    found = probe(server, "/encoding.txt", method=method)
+    assert (found.status, found.body) == (200, b"" if method == "HEAD" else b"a filea file")
+    assert probe(server, "/interim.txt", method=method).status == 500
+
+
+@pytest.mark.parametrize("directory", ["begun", "begun/content"])
+@pytest.mark.parametrize(("name", "rest"), [("file.txt", b"a" * 50), ("nothing.txt", b"<!DOCTYPE")])
+def test_what_httpd_adds_to_a_response_that_has_begun(server: Server, directory: str, name: str, rest: bytes) -> None:
+    """A file, or an error page, is a part of the response whose length the client knows already."""
+    found = probe(server, f"/{directory}/{name}")
+    assert (found.status, len(found.body), found.complete) == (200, 60, True)
+    assert found.body.startswith(b"0123456789" + rest)
+
+
+def test_an_error_document_in_a_response_that_has_begun(server: Server) -> None:
+    found = probe(server, "/begun/forbidden.txt")
+    assert len(found.body) == 60
+
+
+def test_a_file_of_which_a_filter_sends_too_much(server: Server) -> None:
+    found = probe(server, "/short.txt")
+    assert (found.status, found.body, found.complete) == (200, b"a file lo", True)
+
+
 @pytest.mark.parametrize("path", ["/page", "/flushed"])
 @pytest.mark.parametrize("length", [10000, 7000, 12000])
 def test_what_is_compressed_is_counted_afterwards(server: Server, path: str, length: int) -> None:
@@ -193,6 +269,14 @@ def test_a_range(server: Server, path: str) -> None:
         assert found.body == b"01234"
     else:
         assert found.body == b"0123456789" * 1000
+
+
+def test_a_range_that_is_not_there(server: Server) -> None:
+    """The page that httpd makes in place of a response that has not left has a length of its own."""
+    found = probe(server, "/page?10000", "Range: bytes=20000-")
+    if found.status == 416:
+        assert found.body.endswith(b"</html>\n")
+    assert found.complete
 
 
 @pytest.mark.parametrize(

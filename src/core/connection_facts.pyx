@@ -304,7 +304,8 @@ cdef class ConnectionFacts(TlsStream):
     def log_error(self, message, int level=3):
         """Write a message to the error log, in this connection's context.
 
-        Text of several lines makes several entries, and so does a very long line.
+        Text of several lines makes several entries, and so does a very long line.  All
+        but the first are indented.
 
         Args:
             message: what to log; None logs nothing.

@@ -100,7 +100,7 @@ from mod_python.errors import (
     TLSError,
 )
 from mod_python._dispatch.handler import intern as intern_handler
-from mod_python._dispatch.lines import log_lines as split_log_lines
+from mod_python._dispatch.lines import message_lines
 from mod_python._dispatch.once import first_time
 
 include "text.pyx"

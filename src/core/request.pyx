@@ -593,7 +593,8 @@ cdef class Request(RequestFacts):
     def log_error(self, message, int level=3):
         """Write a message to the error log, in this request's context.
 
-        Text of several lines makes several entries, and so does a very long line.
+        Text of several lines makes several entries, and so does a very long line.  All
+        but the first are indented.
 
         Args:
             message: what to log; None logs nothing.

@@ -166,7 +166,8 @@ cdef class Server:
     def log_error(self, message, int level=3):
         """Write a message to this server's error log.
 
-        Text of several lines makes several entries, and so does a very long line.
+        Text of several lines makes several entries, and so does a very long line.  All
+        but the first are indented.
 
         Args:
             message: what to log; None logs nothing.

@@ -89,7 +89,7 @@ cdef list log_lines_of(object message):
         text = str(message)
     if len(text) <= LOG_SHORT and "\n" not in text:
         return [log_bytes(text)]
-    return [log_bytes(line) for line in split_log_lines(text)]
+    return [log_bytes(line) for line in message_lines(text)]
 
 
 cdef object seconds_of(apr_interval_time_t t):

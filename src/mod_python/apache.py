@@ -111,7 +111,7 @@ def log_error(message: object, level: int = APLOG_ERR, server: Server | None = N
     """Write to the error log.
 
     Text of several lines makes several log entries, and a very long line is
-    split, because httpd cuts an entry off at 8 KiB.
+    split, because httpd cuts an entry off at 8 KiB.  All but the first are indented.
 
     Args:
         message: what to log; None logs nothing, and what is no str is converted.
@@ -123,9 +123,9 @@ def log_error(message: object, level: int = APLOG_ERR, server: Server | None = N
     """
     if message is None:
         return
-    from ._dispatch.lines import log_lines
+    from ._dispatch.lines import message_lines
 
-    for line in log_lines(str(message)):
+    for line in message_lines(str(message)):
         if _inside:
             _core.log_error(line, level, server)
         else:

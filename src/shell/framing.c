@@ -30,7 +30,7 @@ APLOG_USE_MODULE(python);
 
 static ap_filter_rec_t *framing_filter;
 
-typedef struct {
+typedef struct mp_framing {
     apr_off_t announced;
     apr_off_t passed;
     apr_bucket_brigade *rest;       /* for what follows in a brigade that is passed on in parts */
@@ -269,6 +269,20 @@ static apr_status_t count(ap_filter_t *f, apr_bucket_brigade *bb)
     return APR_SUCCESS;
 }
 
+/* What is left of a response whose head has left already.  If httpd finds an error then, or
+ * the request is redirected, what follows is a part of the same response, but all filters
+ * of this kind are gone. */
+static framing *begun(const request_rec *r)
+{
+    for (; r; r = r->prev) {
+        const mp_record *record = mp_request_record(r);
+
+        if (record && record->framing && r->sent_bodyct)
+            return record->framing;
+    }
+    return NULL;
+}
+
 static apr_status_t frame(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     request_rec *r = f->r;
@@ -276,6 +290,8 @@ static apr_status_t frame(ap_filter_t *f, apr_bucket_brigade *bb)
     apr_off_t announced;
     apr_status_t rv;
 
+    if (!state && r && !r->main)
+        state = f->ctx = begun(r);
     if (!state) {
         if (!r || r->main || r->sent_bodyct) {      /* its name, written into the configuration */
             ap_remove_output_filter(f);
@@ -291,6 +307,7 @@ static apr_status_t frame(ap_filter_t *f, apr_bucket_brigade *bb)
         }
         state = f->ctx = apr_pcalloc(r->pool, sizeof(*state));
         state->announced = announced;
+        mp_note_request(r)->framing = state;
     }
     rv = count(f, bb);
     return rv == APR_SUCCESS ? ap_pass_brigade(f->next, bb) : rv;
@@ -307,7 +324,9 @@ void mp_frame(request_rec *r)
 {
     const ap_filter_t *f;
 
-    if (r->main || r->assbackwards || r->sent_bodyct || r->eos_sent)
+    /* Not eos_sent: httpd sets that before it gives a response that is made at once, such as a
+     * file, to the first filter, which may be Python's and have a part in it only now. */
+    if (r->main || r->assbackwards || (r->sent_bodyct && !begun(r)))
         return;
     for (f = r->output_filters; f && f->frec->ftype < AP_FTYPE_PROTOCOL; f = f->next) {
         if (mp_is_framing(f))

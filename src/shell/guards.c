@@ -13,7 +13,8 @@
  * What httpd's own modules have decided they need not decide again, if only access
  * handlers are to be called: then the user comes from the other request, as httpd
  * would do it.  Where Python takes part in authentication or authorisation, all of
- * both is done again, as for a file in a <Files> section.
+ * both is done again, as for a file in a <Files> section.  So it is if a handler of an
+ * early phase redirects a request that httpd has not granted access to yet.
  */
 
 #include "shell.h"
@@ -48,7 +49,7 @@ static int differ(request_rec *r)
     mp_dir_conf *conf, *own;
     const mp_record *record;
     request_rec *other;
-    int access, others;
+    int unchecked, access, others;
 
     if (!r->prev && !r->main)
         return DECLINED;
@@ -61,8 +62,9 @@ static int differ(request_rec *r)
 
     conf = mp_dir_conf_of(r);
     record = mp_request_record(other);
+    unchecked = record && record->unchecked;
     access = has_guard(r, conf, MP_ACCESS, record);
-    others = conf->requires_python || has_guard(r, conf, MP_AUTHEN, record)
+    others = unchecked || conf->requires_python || has_guard(r, conf, MP_AUTHEN, record)
              || has_guard(r, conf, MP_AUTHZ, record);
     if (!access && !others) {
         /* The other one may have a copy of the same. */

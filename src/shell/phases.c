@@ -233,6 +233,38 @@ static int keeps_user(mp_phase phase, int status)
     }
 }
 
+/* Whether access to a request was granted when a phase runs.  What a handler redirects
+ * before that has to be asked for on its own (guards.c). */
+static int is_checked(mp_phase phase)
+{
+    switch (phase) {
+    case MP_TYPE:
+    case MP_FIXUP:
+    case MP_CONTENT:
+    case MP_LOG:
+    case MP_CLEANUP:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* What a phase comes to, after a handler that may have made the response.  If it has
+ * redirected the request, there is a response, whatever the handler returns: httpd must
+ * not make another one.  If it has written nothing, the head leaves at the end of the
+ * request, perhaps before httpd asks for filters. */
+static int after_response(request_rec *r, mp_phase phase, int status)
+{
+    if (phase == MP_LOG || phase == MP_CLEANUP)
+        return status;
+    if (r->next && (status == DECLINED
+                    || (status == OK && phase != MP_CONTENT && phase != MP_QUICK)))
+        return DONE;
+    if (status == DONE && !r->next && !r->eos_sent)
+        mp_frame(r);
+    return status;
+}
+
 /* Whether two lists name the same handlers, as those of a PythonHandlerModule do. */
 static int is_like(const mp_hlist *one, const mp_hlist *other)
 {
@@ -274,8 +306,13 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
 {
     mp_call call = { .phase = phase, .r = r, .c = r->connection, .list = list, .ext = ext };
     mp_user before = mp_user_before(r);
-    int status = mp_python_call(interp, MP_CALL_REQUEST, &call);
+    int checked = is_checked(phase), status;
 
+    if (!checked)
+        mp_note_request(r)->unchecked = 1;
+    status = mp_python_call(interp, MP_CALL_REQUEST, &call);
+    if (!checked)
+        mp_note_request(r)->unchecked = 0;
     if (!keeps_user(phase, status))
         mp_take_back_user(r, before);
     if (call.absent)
@@ -294,7 +331,7 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
         }
         apr_brigade_cleanup(call.rest);
     }
-    return status;
+    return after_response(r, phase, status);
 }
 
 static int run_added(request_rec *r, mp_phase phase, const mp_interp *except, int status)

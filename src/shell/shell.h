@@ -382,9 +382,11 @@ typedef struct mp_record {
     const char *claimed;        /* request: r->user as get_basic_auth_pw() has set it, or NULL */
     request_rec *passed;        /* request: the one that has passed httpd's authorisation
                                  * for it, or NULL (guards.c) */
+    int unchecked;              /* request: Python runs for it before httpd has granted access */
     const mp_hlist *absent[3];  /* request: lists of MP_ACCESS, MP_AUTHEN and MP_AUTHZ that
                                  * have turned out to be without a function */
     int head;                   /* request: MP_HEAD_* (head.c) */
+    struct mp_framing *framing; /* request: the length that its head announces; or NULL (framing.c) */
     int gone;                   /* its objects were detached: there are no more */
     conn_rec *c;                /* connection: from here on for one that is suspended, */
     struct mp_loop *loop;       /* see suspend.c; who serves it */

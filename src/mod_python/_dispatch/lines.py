@@ -2,8 +2,10 @@
 
 One call of httpd's logging functions makes one entry, which httpd escapes and
 cuts off at MAX_STRING_LEN (8192 bytes).  So text is split at line ends, and
-lines that would be cut are split further.  Because each line becomes an entry
-with a prefix of its own, text from a client cannot pass for another entry.
+lines that would be cut are split further.  Each line becomes an entry with a
+prefix of its own.  All but the first of a message, and all but the first part of
+a line that is split, are indented, so that text from a client cannot pass for
+another entry.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ _SHORT = MAX_LINE // 16
 
 _NUL = "\0"
 
+INDENT = "    "
+
 
 def plain(exc: E) -> E:
     """Mark an exception as one whose text says everything.
@@ -43,7 +47,8 @@ def log_lines(text: str) -> Iterator[str]:
 
     Yields:
         lines without line ends, NUL replaced by ``\x00`` and lone surrogates by
-        escapes, none longer than `MAX_LINE` bytes once httpd has escaped it.
+        escapes, none longer than `MAX_LINE` bytes once httpd has escaped it. The
+        second and later parts of a longer one are indented.
     """
     if _NUL in text:
         text = text.replace(_NUL, "\\x00")
@@ -59,9 +64,22 @@ def log_lines(text: str) -> Iterator[str]:
             yield from _pieces(line)
 
 
+def message_lines(text: str) -> Iterator[str]:
+    """Split a message of an application, which may contain a client's line ends.
+
+    Args:
+        text: any text.
+
+    Yields:
+        lines as those of `log_lines`, all but the first indented.
+    """
+    return log_lines(text.replace("\n", f"\n{INDENT}") if "\n" in text else text)
+
+
 def _pieces(line: str) -> Iterator[str]:
     """Split a line where its escaped form reaches `MAX_LINE` bytes."""
     start = size = 0
+    indent = ""
     for i, char in enumerate(line):
         # ap_escape_errorlog_item(): printable ASCII as is, a backslash doubled,
         # every other byte as \xNN.
@@ -70,8 +88,9 @@ def _pieces(line: str) -> Iterator[str]:
         else:
             cost = 4 * len(char.encode("utf-8"))
         if size + cost > MAX_LINE:
-            yield line[start:i]
+            yield indent + line[start:i]
             start = i
-            size = 0
+            indent = INDENT
+            size = len(indent)
         size += cost
-    yield line[start:]
+    yield indent + line[start:]

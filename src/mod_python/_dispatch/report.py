@@ -23,7 +23,7 @@ from mod_python._constants import (
 from mod_python.errors import ConnectionClosed, ConnectionTimeout
 
 from . import peers
-from .lines import log_lines
+from .lines import INDENT, log_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ MAX_REPORT = 256 * 1024
 # Line ends in the text of an exception may be a client's, who must not be able to write
 # what looks like a line of a report, nor a hundred thousand of them.
 MAX_MESSAGE_LINES = 100
-_INDENT = "\n    "
+_INDENT = f"\n{INDENT}"
 
 # Seconds to wait for another thread to finish its report, so that the lines of
 # two reports do not mix.  If the log is stuck for longer, they may.
@@ -118,6 +118,9 @@ def _strip_all(report: TracebackException, exc: BaseException | None, seen: set[
     message = getattr(report, "_str", None)
     if isinstance(message, str) and "\n" in message:
         report._str = _contained(message)  # type: ignore[attr-defined]
+    notes = getattr(report, "__notes__", None)
+    if isinstance(notes, (list, tuple)):
+        report.__notes__ = [_contained(note) if isinstance(note, str) else note for note in notes]
     if report.__cause__ is not None:
         _strip_all(report.__cause__, getattr(exc, "__cause__", None), seen)
     if report.__context__ is not None:

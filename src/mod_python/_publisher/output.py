@@ -6,8 +6,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# How much of the end of a text is looked at for "</html>", in characters.
+# How much of the end of a text is looked at for "</html>", and of its beginning for what
+# a page begins with, in characters.
 _END = 100
+_BEGIN = 1000
+
+_BOM = "\xef\xbb\xbf"  # of UTF-8, read as Latin-1
 
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -29,18 +33,23 @@ def send(req: Any, value: Any) -> None:
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
         if not req._content_type_set:
-            end = bytes(value[-_END:]).rstrip().lower()
-            req.content_type = "text/html" if end.endswith(b"</html>") else "text/plain"
+            begin, end = (bytes(part).decode("latin-1") for part in (value[:_BEGIN], value[-_END:]))
+            req.content_type = "text/html" if _is_page(begin.removeprefix(_BOM), end) else "text/plain"
         req.write(value, 0)
         return
     text = value if value.__class__ is str else str(value)
     if not req._content_type_set:
-        req.content_type = HTML if text[-_END:].rstrip().lower().endswith("</html>") else TEXT
+        req.content_type = HTML if _is_page(text, text[-_END:]) else TEXT
         data = _utf8(text)
     else:
         data = _encode(req, text)
     if data:
         req.write(data, 0)
+
+
+def _is_page(begin: str, end: str) -> bool:
+    """Whether a text is a page of HTML, of which a client may have made the end, but not the beginning too."""
+    return end.rstrip().lower().endswith("</html>") and begin[:_BEGIN].removeprefix("\ufeff").lstrip().startswith("<")
 
 
 def _utf8(text: str) -> bytes:
