@@ -72,8 +72,7 @@ READERS = {
     " await asyncio.wait([task]); del task",
     "protocol": "async:\n async def serve(r, w):\n  try: await r.readexactly(100000)\n  finally: w.close()\n"
     " await conn.run_protocol(lambda: Reads(serve))",
-    "stream tls": "async:\n r, w = conn.streams()\n await w.start_tls(context(conn), ssl_handshake_timeout=20)\n"
-    " await r.readexactly(100000)",
+    "stream tls": "async:\n await conn.start_tls(context(conn))\n r, w = conn.streams()\n await r.readexactly(100000)",
     "finally": "async:\n r, w = conn.streams()\n try: await r.readexactly(100000)\n"
     " finally: w.close(); await w.wait_closed()",
     "ordinary readexactly": "conn.readexactly(100000)",

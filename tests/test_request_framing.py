@@ -192,6 +192,35 @@ def smuggled(req):
 
 # -- filters
 
+def forgets(req):
+    del req.headers_in["Content-Length"]
+    del req.headers_in["Transfer-Encoding"]
+    req.write("forgotten")
+    return apache.OK
+
+def forgets_then_all(req):
+    forgets(req)
+    req.write(str(len(req.read())))
+    return apache.OK
+
+def says_nothing(req):
+    req.headers_in["Content-Length"] = "0"
+    return all(req)
+
+def says_less(req):
+    del req.headers_in["Transfer-Encoding"]
+    req.headers_in["Content-Length"] = "5"
+    return all(req)
+
+def forgets_early(req):
+    del req.headers_in["Content-Length"]
+    return apache.OK
+
+def forgets_length(filter):
+    del filter.req.headers_in["Content-Length"]
+    del filter.req.headers_in["Transfer-Encoding"]
+    filter.pass_on()
+
 def nothing(filter):
     pass
 
@@ -312,6 +341,8 @@ CONSUMERS = [
     *("done", "not_found", "forbidden", "returns_ok", "no_content", "redirects", "part_then_redirects", "conflict"),
     *("sends", "form", "adds", "part_then_adds", "adds_unread", "includes"),
 ]
+#: Those that change the headers by which httpd finds the end of a body.
+CHANGERS = ["forgets", "forgets_then_all", "says_nothing", "says_less", "forgets_early"]
 #: Other ways to be answered.
 OTHERS = [
     *("wsgi_unread", "wsgi_part", "wsgi_lines", "wsgi_raises", "upload", "denies", "breaks", "passes", "late"),
@@ -333,7 +364,7 @@ FILTERS = [
     *("nothing", "nothing_later", "looks_only", "closes", "part_then_closes", "writes_then_closes", "fails"),
     *("part_then_fails", "fails_later", "exits", "returns", "returns_403", "part_then_returns", "disables"),
     *("part_then_disables", "disables_and_closes", "passes_on", "upper", "by_line", "catches_all", "swallows"),
-    "coroutine",
+    *("coroutine", "forgets_length"),
 ]
 STACKS = {
     "upper_nothing": "upper;nothing",
@@ -407,6 +438,9 @@ AliasMatch "^/[a-z_0-9]+/upload$" ${SITE}/framing.py/upload
     Options +Includes
     SetOutputFilter INCLUDES
 </LocationMatch>
+<LocationMatch "/forgets_early$">
+    PythonFixupHandler framing::forgets_early
+</LocationMatch>
 <LocationMatch "/denies$">
     PythonAccessHandler framing::denies
 </LocationMatch>
@@ -443,7 +477,7 @@ AliasMatch "^/[a-z_0-9]+/upload$" ${SITE}/framing.py/upload
     + "".join(f"<Location /{name}/>\nSetInputFilter {filters}\n</Location>\n" for name, filters in STACKS.items())
     + "".join(
         f'<LocationMatch "/{name}$">\nSetHandler mod_python\nPythonHandler framing::{name}\n</LocationMatch>\n'
-        for name in [*CONSUMERS, NEXT[1:], SMUGGLED[1:]]
+        for name in [*CONSUMERS, *CHANGERS, NEXT[1:], SMUGGLED[1:]]
     )
 )
 FILES: dict[str, str | bytes] = {
@@ -508,13 +542,14 @@ def wrong(server: Server, probes: list[Probe], *, keeps: bool = False, **argumen
 def kinds(consumer: str, bodies: Iterable[str] = BODIES) -> list[str]:
     """The bodies that a consumer can be sent.
 
-    mod_proxy waits for those that are too large. What is wrong with a body that a sub-request reads, httpd answers in
-    the middle of the page.
+    mod_proxy waits for those that are too large. A handler that says that there is a body reads one. What is wrong
+    with a body that a sub-request reads, httpd answers in the middle of the page.
     """
     return [
         kind
         for kind in bodies
-        if (consumer, kind) != ("proxied", "too large") and (consumer != "includes" or BODIES[kind].sound)
+        if (consumer, kind) not in (("proxied", "too large"), ("says_less", "none"))
+        and (consumer != "includes" or BODIES[kind].sound)
     ]
 
 
@@ -531,7 +566,7 @@ def test_consumers_are_what_they_are_taken_for(server: Server, consumer: str) ->
     assert (answer and answer.status) == STATUS.get(consumer, 200)
 
 
-@pytest.mark.parametrize("consumer", [*CONSUMERS, *OTHERS])
+@pytest.mark.parametrize("consumer", [*CONSUMERS, *OTHERS, *CHANGERS])
 def test_requests_in_one_segment_are_in_step(server: Server, consumer: str) -> None:
     """Whatever filters do with the body and whoever reads it."""
     probes = [(f"/{way}/{consumer}", kind) for way in WAYS for kind in kinds(consumer)]
@@ -564,7 +599,7 @@ def test_connections_are_kept(server: Server, consumer: str) -> None:
     assert not (found := wrong(server, probes, keeps=True)), "\n".join(found)
 
 
-@pytest.mark.parametrize("way", sorted({*FILTERS, *STACKS} - {"returns_403", "nothing_inflate"}))
+@pytest.mark.parametrize("way", sorted({*FILTERS, *STACKS} - {"returns_403", "nothing_inflate", "forgets_length"}))
 def test_a_short_body_that_a_filter_leaves_is_dropped(server: Server, way: str) -> None:
     """It has come together with the head, so the connection is kept."""
     bodies = ("none", "get", "length", "some", "small chunks", "trailers")

@@ -609,6 +609,7 @@ cdef extern from "shell.h" nogil:
     void mp_add_dynamic(request_rec *, mp_slot *, mp_phase)
     int mp_seen_later(request_rec *)
     void mp_frame(request_rec *)
+    void mp_check_body(request_rec *)
     void mp_keep_from_caches(request_rec *)
     void mp_claim_user(request_rec *, char *, char *)
     void mp_add_cleanups(request_rec *, mp_slot *)

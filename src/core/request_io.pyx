@@ -401,6 +401,7 @@ cdef class RequestIO:
             if not APR_BRIGADE_EMPTY(self.outb):
                 self.pass_on("Write failed, client closed connection.")
             self.redirecting = True
+            mp_check_body(r)        # the record of the other request begins with these headers
             self.users += 1
             with nogil:
                 ap_internal_redirect(target, r)

@@ -171,8 +171,10 @@ static int call_function(mp_filter_run *run)
     if (r)
         before = mp_user_before(r);
     status = mp_python_call(run->slot.interp, MP_CALL_FILTER, run);
-    if (r)
+    if (r) {
         mp_take_back_user(r, before);
+        mp_check_body(r);
+    }
     return status;
 }
 

@@ -17,6 +17,7 @@
 #include <apr_buckets.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <mod_core.h>
 #include <util_filter.h>
 
 APLOG_USE_MODULE(python);
@@ -28,7 +29,7 @@ APLOG_USE_MODULE(python);
 /* A Content-Length of more digits is none that could be sent. */
 #define MAX_DIGITS 18
 
-static ap_filter_rec_t *framing_filter;
+static ap_filter_rec_t *framing_filter, *body_filter;
 
 typedef struct mp_framing {
     apr_off_t announced;
@@ -313,6 +314,56 @@ static apr_status_t frame(ap_filter_t *f, apr_bucket_brigade *bb)
     return rv == APR_SUCCESS ? ap_pass_brigade(f->next, bb) : rv;
 }
 
+/* ---- bodies of requests ------------------------------------------------------- */
+
+static int is_other(const char *now, const char *before)
+{
+    return now != before && (!now || !before || strcmp(now, before) != 0);
+}
+
+/* Whether Python has changed the headers that say where the body ends.  httpd looks at them
+ * when it begins to read: with others it would take the rest for the next request. */
+static int is_changed(const request_rec *r, const mp_record *record)
+{
+    return is_other(apr_table_get(r->headers_in, "Content-Length"), record->length)
+        || is_other(apr_table_get(r->headers_in, "Transfer-Encoding"), record->encoding);
+}
+
+/* Nobody has read from the body so far. */
+static apr_status_t begin_body(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode,
+                               apr_read_type_e block, apr_off_t readbytes)
+{
+    ap_filter_t *next = f->next;
+
+    if (mode == AP_MODE_READBYTES || mode == AP_MODE_GETLINE) {
+        if (f->r && f->ctx && is_changed(f->r, f->ctx))
+            f->c->keepalive = AP_CONN_CLOSE;
+        ap_remove_input_filter(f);
+    }
+    return ap_get_brigade(next, bb, mode, block, readbytes);
+}
+
+void mp_note_body(request_rec *r, mp_record *record)
+{
+    record->length = apr_table_get(r->headers_in, "Content-Length");
+    record->encoding = apr_table_get(r->headers_in, "Transfer-Encoding");
+    if ((record->length || record->encoding) && !r->main && !r->connection->master)
+        ap_add_input_filter_handle(body_filter, record, r, r->connection);
+}
+
+void mp_check_body(request_rec *r)
+{
+    const mp_record *record = mp_request_record(r);
+    const ap_filter_t *f;
+
+    if (!record || (!record->length && !record->encoding) || !is_changed(r, record))
+        return;
+    for (f = r->input_filters; f && f->frec != ap_http_input_filter_handle; f = f->next)
+        ;
+    if (!f || !f->ctx)              /* it has a context from the first reading on */
+        r->connection->keepalive = AP_CONN_CLOSE;
+}
+
 /* ---- who is framed ------------------------------------------------------------ */
 
 int mp_is_framing(const ap_filter_t *f)
@@ -351,6 +402,7 @@ static void insert(request_rec *r)
 void mp_register_framing(void)
 {
     framing_filter = ap_register_output_filter("MOD_PYTHON_FRAMING", frame, NULL, FRAMING_TYPE);
+    body_filter = ap_register_input_filter("MOD_PYTHON_BODY", begin_body, NULL, FRAMING_TYPE);
     ap_hook_insert_filter(insert, NULL, NULL, APR_HOOK_LAST);
     ap_hook_insert_error_filter(insert, NULL, NULL, APR_HOOK_LAST);
 }

@@ -342,7 +342,13 @@ static mp_record *note(ap_conf_vector_t *vector, apr_pool_t *pool)
 
 mp_record *mp_note_request(request_rec *r)
 {
-    return note(r->request_config, r->pool);
+    mp_record *record = mp_request_record(r);
+
+    if (!record) {
+        record = note(r->request_config, r->pool);
+        mp_note_body(r, record);
+    }
+    return record;
 }
 
 mp_record *mp_note_conn(conn_rec *c)
@@ -382,7 +388,7 @@ mp_slot *mp_conn_slot(conn_rec *c, mp_interp *interp)
 
 mp_slot *mp_request_slot(request_rec *r, mp_interp *interp)
 {
-    return find_slot(note(r->request_config, r->pool), r->pool, interp);
+    return find_slot(mp_note_request(r), r->pool, interp);
 }
 
 /* ---- logging ------------------------------------------------------------- */

@@ -315,6 +315,7 @@ static int call_interpreter(request_rec *r, mp_phase phase, mp_interp *interp,
         mp_note_request(r)->unchecked = 0;
     if (!keeps_user(phase, status))
         mp_take_back_user(r, before);
+    mp_check_body(r);
     if (call.absent)
         note_absent(r, list, call.absent);
 

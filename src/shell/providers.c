@@ -31,6 +31,7 @@ static int ask(mp_what what, mp_auth_call *call)
     int answer = mp_python_call(interp, what, call);
 
     mp_take_back_user(call->r, before);
+    mp_check_body(call->r);
     return answer;
 }
 

@@ -386,6 +386,8 @@ typedef struct mp_record {
     const mp_hlist *absent[3];  /* request: lists of MP_ACCESS, MP_AUTHEN and MP_AUTHZ that
                                  * have turned out to be without a function */
     int head;                   /* request: MP_HEAD_* (head.c) */
+    const char *length, *encoding;  /* request: the headers that say where its body ends, as
+                                 * they were before Python saw them (framing.c) */
     struct mp_framing *framing; /* request: the length that its head announces; or NULL (framing.c) */
     int gone;                   /* its objects were detached: there are no more */
     conn_rec *c;                /* connection: from here on for one that is suspended, */
@@ -618,6 +620,11 @@ void mp_register_framing(void);
 /* Have the response to a request framed right, if its head has not left; doing it
  * again is harmless.  Callable with the GIL held. */
 MP_API void mp_frame(request_rec *r);
+/* Before Python sees a request: note where httpd will find the end of its body.  If it is
+ * looked for elsewhere when the reading begins, the connection ends with this request. */
+void mp_note_body(request_rec *r, mp_record *record);
+/* After a call of Python: the same for a body that nobody may read. */
+MP_API void mp_check_body(request_rec *r);
 /* Whether this is the filter that does it. */
 int mp_is_framing(const ap_filter_t *f);
 
