@@ -116,7 +116,7 @@ _FILES = {
 
 MODULES = [
     "mod_authn_core", "mod_authn_file", "mod_authz_user", "mod_authz_host", "mod_auth_basic", "mod_access_compat",
-    "mod_negotiation", "mod_rewrite", "mod_include", "mod_autoindex", "mod_alias", "mod_dir", "mod_http2",
+    "mod_negotiation", "mod_rewrite", "mod_include", "mod_autoindex", "mod_alias", "mod_dir",
 ]  # fmt: skip
 
 _DIRECTORY = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,18 +67,23 @@ def doubled(filt):
         filt.close()
 """
 
-SCRIPT = f"""#!{sys.executable}
-import os, sys, time
-length, pause, size = os.environ["QUERY_STRING"].split(",")
-print("Content-Type: text/plain")
-if length:
-    print("Content-Length: " + length)
-print(flush=True)
-for _ in range(int(size) // 1000):
-    sys.stdout.write("x" * 1000)
-    if pause:
-        sys.stdout.flush()
-        time.sleep(float(pause))
+# The query: a length to announce, a pause after each 1000 bytes, the number of bytes.
+SCRIPT = r"""#!/bin/sh
+IFS=,
+set -- $QUERY_STRING
+printf 'Content-Type: text/plain\n'
+[ -n "$1" ] && printf 'Content-Length: %s\n' "$1"
+printf '\n'
+if [ -z "$2" ]; then
+    head -c "$3" /dev/zero | tr '\0' x
+    exit
+fi
+n=$(($3 / 1000))
+while [ "$n" -gt 0 ]; do
+    head -c 1000 /dev/zero | tr '\0' x
+    sleep "$2"
+    n=$((n - 1))
+done
 """
 
 CONFIG = """
