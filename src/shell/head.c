@@ -17,9 +17,6 @@
  * response.
  */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "shell.h"
 
 #include <apr_lib.h>

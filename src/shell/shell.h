@@ -9,7 +9,9 @@
  *   hosts.c        which virtual host a connection belongs to, and its TLS
  *   hooks.c        connections, the start of the server, what is registered
  *   filters.c      filters of requests and connections
- *   framing.c      lengths, statuses and encodings of responses are right
+ *   framing.c      lengths, statuses and encodings of responses are right; bodies of requests
+ *                  end where the client said
+ *   head.c         cookies and caching of responses that belong to one visitor
  *   phases.c       the request phases: "is a Python handler configured here?"
  *   guards.c       access control of sub-requests and internal redirects
  *   advice.c       warnings about sections that do not protect what they seem to
