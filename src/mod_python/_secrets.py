@@ -55,7 +55,8 @@ _STRING = re.compile(_QUOTED)
 _OF_GROUP = re.compile(r" {0,200}\| ")
 # Tokens that say by their beginning what they are: of GitHub, GitLab, Stripe, Slack.
 _TOKEN = re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|[rs]k_(?:live|test)_|xox[a-z]-)[\w-]{8,255}")
-_JWT = re.compile(r"\beyJ[\w-]{8,4096}\.[\w-]{8,4096}\.[\w-]{0,4096}")
+# Near the beginning of a word only, or each "eyJ-" of a long row of them would be looked at in full.
+_JWT = re.compile(r"(?<![\w-])[\w-]{0,64}?\beyJ[\w-]{8,4096}\.[\w-]{8,4096}\.[\w-]{0,4096}")
 _PEM = re.compile(r"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)[^-]{0,16384}")
 
 
